@@ -1,0 +1,5 @@
+"""`python -m lumos_edge`."""
+
+from lumos_edge.cli import main
+
+main()

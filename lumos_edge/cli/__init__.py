@@ -1,0 +1,72 @@
+"""The command line: one module per command, loaded when it is asked for."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import signal
+import sys
+from typing import NoReturn
+
+import click
+
+from lumos_edge import __version__
+from lumos_edge.errors import LumosError
+
+# The summary stands here and not in the command's module, so that --help imports none of them.
+_COMMANDS = {
+    "models": "List, pull, verify and remove model packs.",
+}
+
+
+class _LazyGroup(click.Group):
+    """A group whose commands are modules of this folder, imported when they run (click's own documented pattern)."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return None
+        command = importlib.import_module(f"lumos_edge.cli.{cmd_name}").command
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(sorted(_COMMANDS.items()))
+
+
+@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="lumos-edge")
+@click.option("--offline", is_flag=True, help="Never open a socket (also LUMOS_EDGE_OFFLINE=1).")
+def cli(offline: bool) -> None:
+    """Language agents on the device: plan, ground, execute; offline, without a GPU."""
+    if offline:
+        os.environ["LUMOS_EDGE_OFFLINE"] = "1"
+
+
+def main() -> NoReturn:
+    """Run the command line: errors of ours become one line on stderr and the documented exit code."""
+    try:
+        code = cli.main(standalone_mode=False)
+    except click.exceptions.Abort:
+        _end("interrupted", 130)
+    except KeyboardInterrupt:
+        _end("interrupted", 130)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except LumosError as error:
+        hint = f" ({error.hint})" if error.hint else ""
+        _end(f"{error}{hint}", error.exit_code)
+    except BrokenPipeError:
+        # The reader of our stdout went away (`lumos-edge ... | head`): end as other tools do, without a traceback.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(128 + getattr(signal, "SIGPIPE", 13))
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _end(message: str, code: int) -> NoReturn:
+    click.echo(f"lumos-edge: {message}", err=True)
+    sys.exit(code)

@@ -1,0 +1,184 @@
+"""Every exception that lumos-edge raises on purpose.
+
+LumosError
+├── UserFileError                 the user's files and switches
+│   ├── ManifestError
+│   ├── ModelNotFound
+│   ├── ChecksumMismatch
+│   ├── OfflineError
+│   ├── DownloadError
+│   └── TraceError
+├── EngineError                   llama.cpp and the constraint engine
+│   ├── ModelLoadError
+│   ├── AdapterMismatch
+│   ├── GrammarError
+│   ├── ContextWindowExceeded
+│   └── Cancelled
+├── StepError                     the model's or the world's fault
+│   ├── ActionError
+│   ├── ToolError
+│   │   └── ToolTimeout
+│   ├── UndefinedResult
+│   └── NoAnswer
+└── BudgetExceeded                a limit that the user set
+    ├── TooManySubgoals
+    ├── TooManyActions
+    ├── TooManyTokens
+    ├── DeadlineExceeded
+    └── RepeatedActions
+
+A `StepError` is written into the step, told to the grounder for one retry and then to the planner; every
+other error is raised to the caller. Misuse of the Python API is `TypeError` or `ValueError` at the call.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class LumosError(Exception):
+    """Anything that went wrong in lumos-edge; `hint` says what the user can do about it."""
+
+    hint: ClassVar[str] = ""
+    exit_code: ClassVar[int] = 3
+
+
+class UserFileError(LumosError):
+    """A file, a switch or a download of the user's does not do."""
+
+
+class ManifestError(UserFileError):
+    """A model pack's manifest does not say what a manifest has to say."""
+
+    hint = "compare it with the output of `lumos-edge models show nano --manifest`"
+
+
+class ModelNotFound(UserFileError):
+    """No model pack or model file of that name."""
+
+    hint = "`lumos-edge models list` shows what there is"
+
+
+class ChecksumMismatch(UserFileError):
+    """A file's sha256 is not the one that its manifest promises."""
+
+    hint = "remove it with `lumos-edge models rm` and pull it again"
+
+
+class OfflineError(UserFileError):
+    """The network is needed, and the user has switched it off."""
+
+    hint = "run again without --offline and without LUMOS_EDGE_OFFLINE"
+
+
+class DownloadError(UserFileError):
+    """No source of a file could deliver it."""
+
+    hint = "run the command again: it resumes where it stopped"
+
+
+class TraceError(UserFileError):
+    """A trace file does not hold a recorded run."""
+
+    hint = "record one with `lumos-edge ask --trace FILE`"
+
+
+class EngineError(LumosError):
+    """llama.cpp or the constraint engine refused."""
+
+
+class ModelLoadError(EngineError):
+    """A GGUF file could not be loaded."""
+
+    hint = "check the file with `lumos-edge models verify`"
+
+
+class AdapterMismatch(EngineError):
+    """An adapter does not fit its base model."""
+
+    hint = "an adapter runs only on the base model it was trained on"
+
+
+class GrammarError(EngineError):
+    """A grammar does not compile."""
+
+
+class ContextWindowExceeded(EngineError):
+    """The prompt and the tokens asked for do not fit into the context window."""
+
+    hint = "shorten the question, or raise n_ctx"
+
+    def __init__(self, n_tokens: int, n_ctx: int) -> None:
+        super().__init__(f"{n_tokens} tokens are needed, the context window holds {n_ctx}")
+        self.n_tokens = n_tokens
+        self.n_ctx = n_ctx
+
+
+class Cancelled(EngineError):
+    """The user cancelled the run."""
+
+    exit_code = 130
+
+
+class StepError(LumosError):
+    """The model's or the world's fault: recorded in the step, and the run goes on."""
+
+    exit_code = 1
+
+
+class ActionError(StepError):
+    """A text is not an action of the toolbox."""
+
+
+class ToolError(StepError):
+    """A tool could not do what the action asks."""
+
+
+class ToolTimeout(ToolError):
+    """A tool took longer than it may."""
+
+
+class UndefinedResult(StepError):
+    """An action uses a result that no earlier action has set."""
+
+
+class NoAnswer(StepError):
+    """The run ended without an answer."""
+
+    hint = "--trace FILE records every step"
+
+
+class BudgetExceeded(LumosError):
+    """A limit that the user set was reached before there was an answer."""
+
+    exit_code = 4
+
+
+class TooManySubgoals(BudgetExceeded):
+    """The planner did not stop within its number of subgoals."""
+
+    hint = "raise --max-subgoals"
+
+
+class TooManyActions(BudgetExceeded):
+    """The grounder asked for more actions than the run may execute."""
+
+    hint = "raise --max-actions"
+
+
+class TooManyTokens(BudgetExceeded):
+    """The modules decoded more tokens than the run may spend."""
+
+    hint = "raise --max-tokens"
+
+
+class DeadlineExceeded(BudgetExceeded):
+    """The run took longer than its time limit."""
+
+    hint = "raise --timeout"
+
+
+class RepeatedActions(BudgetExceeded):
+    """The grounder repeated actions that were already executed."""
+
+    hint = "a larger model pack repeats itself less"

@@ -1,0 +1,1 @@
+"""Exact arithmetic and algebra over formulas."""
