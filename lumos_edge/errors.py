@@ -7,7 +7,13 @@ LumosError
 │   ├── ChecksumMismatch
 │   ├── OfflineError
 │   ├── DownloadError
+│   ├── ToolPackError
 │   └── TraceError
+├── ConversionError               trained weights that cannot become a GGUF file
+│   ├── UnsupportedArchitecture
+│   ├── VocabularyMismatch
+│   ├── TruncatedFile
+│   └── UnsafePickle
 ├── EngineError                   llama.cpp and the constraint engine
 │   ├── ModelLoadError
 │   ├── AdapterMismatch
@@ -77,10 +83,42 @@ class DownloadError(UserFileError):
     hint = "run the command again: it resumes where it stopped"
 
 
+class ToolPackError(UserFileError):
+    """A tool pack is not there or does not load."""
+
+    hint = "`lumos-edge tools list` shows what there is"
+
+
 class TraceError(UserFileError):
     """A trace file does not hold a recorded run."""
 
     hint = "record one with `lumos-edge ask --trace FILE`"
+
+
+class ConversionError(LumosError):
+    """Trained weights cannot be converted as they are."""
+
+
+class UnsupportedArchitecture(ConversionError):
+    """llama.cpp, or this converter, cannot express the model's architecture."""
+
+    hint = "ARCHITECTURE.md lists what can be converted"
+
+
+class VocabularyMismatch(ConversionError):
+    """The tokenizer and the embedding do not have the same tokens."""
+
+
+class TruncatedFile(ConversionError):
+    """A file ends before the data that it promises."""
+
+    hint = "copy or download it again"
+
+
+class UnsafePickle(ConversionError):
+    """A PyTorch file holds more than tensors."""
+
+    hint = "save the weights as safetensors: a pickle can run any program when it is loaded"
 
 
 class EngineError(LumosError):

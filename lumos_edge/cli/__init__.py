@@ -15,7 +15,14 @@ from lumos_edge.errors import LumosError
 
 # The summary stands here and not in the command's module, so that --help imports none of them.
 _COMMANDS = {
+    "ask": "Answer a question.",
+    "completion": "Print the completion script of a shell.",
+    "convert": "Turn trained weights into GGUF models and adapters, and prove that they say the same.",
+    "doctor": "Check this machine and say how to fix what is missing.",
+    "eval": "Answer a file of questions and score the answers.",
     "models": "List, pull, verify and remove model packs.",
+    "tools": "List and show the tools that actions can call.",
+    "trace": "Show and replay recorded runs.",
 }
 
 
@@ -46,10 +53,10 @@ def cli(offline: bool) -> None:
         os.environ["LUMOS_EDGE_OFFLINE"] = "1"
 
 
-def main() -> NoReturn:
+def main(command: click.Command = cli) -> NoReturn:
     """Run the command line: errors of ours become one line on stderr and the documented exit code."""
     try:
-        code = cli.main(standalone_mode=False)
+        code = command.main(standalone_mode=False)
     except click.exceptions.Abort:
         _end("interrupted", 130)
     except KeyboardInterrupt:

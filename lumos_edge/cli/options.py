@@ -1,0 +1,127 @@
+"""The options that choose an agent, shared by the commands that run one."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from lumos_edge.agent import Agent
+    from lumos_edge.loading import ModelChoice
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_FILE = click.Path(dir_okay=False, path_type=Path)
+
+
+def agent_options(function: F) -> F:
+    """Add the options to a command; it gets them as one `AgentOptions` called `options`."""
+
+    @functools.wraps(function)
+    def with_options(**values: Any) -> Any:
+        own = {name: values.pop(name) for name in AgentOptions.__dataclass_fields__}
+        return function(options=AgentOptions(**own), **values)
+
+    for option in reversed(_OPTIONS):
+        with_options = option(with_options)
+    return with_options  # type: ignore[return-value]
+
+
+_OPTIONS = (
+    click.option("--pack", help="Model pack: a name, or a TOML file.", envvar="LUMOS_EDGE_PACK"),
+    click.option("--model", type=_FILE, help="A GGUF file of your own instead of a pack."),
+    click.option("--planner-adapter", type=_FILE, help="LoRA adapter of the planner, with --model."),
+    click.option("--grounder-adapter", type=_FILE, help="LoRA adapter of the grounder, with --model."),
+    click.option(
+        "--tools", type=_FILE, multiple=True, help="A Python file with tools of your own (repeatable)."
+    ),
+    click.option("--formulation", type=click.Choice(["iterative", "onetime"]), help="Default: the pack's."),
+    click.option("--max-subgoals", type=click.IntRange(1, 32), default=8, show_default=True),
+    click.option("--max-actions", type=click.IntRange(1), default=64, show_default=True),
+    click.option(
+        "--max-tokens", type=click.IntRange(1), default=4096, show_default=True, help="Of all completions."
+    ),
+    click.option(
+        "--timeout", "timeout_s", type=click.FloatRange(0), default=0.0, help="Seconds; 0 means none."
+    ),
+    click.option("--temperature", type=click.FloatRange(0, 10), default=0.0, show_default=True),
+    click.option("--top-p", type=click.FloatRange(0, 1, min_open=True), default=1.0, show_default=True),
+    click.option("--min-p", type=click.FloatRange(0, 1), default=0.0, show_default=True),
+    click.option("--seed", type=click.IntRange(0), default=0, show_default=True),
+    click.option("--n-ctx", type=click.IntRange(256), help="Tokens of a module's context window."),
+    click.option("--n-threads", type=click.IntRange(1), help="Default: measured once, kept for each model."),
+)
+
+
+@dataclass(frozen=True)
+class AgentOptions:
+    """The values of the options."""
+
+    pack: str | None
+    model: Path | None
+    planner_adapter: Path | None
+    grounder_adapter: Path | None
+    tools: tuple[Path, ...]
+    formulation: Any
+    max_subgoals: int
+    max_actions: int
+    max_tokens: int
+    timeout_s: float
+    temperature: float
+    top_p: float
+    min_p: float
+    seed: int
+    n_ctx: int | None
+    n_threads: int | None
+
+    def choice(self) -> ModelChoice:
+        """The weights to run, pulled first where they are missing. Raises what pulling raises."""
+        from dataclasses import replace
+
+        from lumos_edge import loading
+
+        if self.model:
+            if self.pack:
+                raise click.UsageError("--pack and --model exclude each other")
+            choice = loading.of_files(
+                self.model, planner_adapter=self.planner_adapter, grounder_adapter=self.grounder_adapter
+            )
+        elif self.planner_adapter or self.grounder_adapter:
+            raise click.UsageError("an adapter needs --model, the base model that it was trained on")
+        else:
+            choice = loading.of_pack(_pulled(self.pack))
+        return replace(choice, n_ctx=self.n_ctx) if self.n_ctx else choice
+
+    def agent(self, choice: ModelChoice) -> Agent:
+        """The agent on those weights."""
+        from lumos_edge.agent import Budget
+        from lumos_edge.engine import Sampling
+        from lumos_edge.loading import load_agent
+
+        return load_agent(
+            choice,
+            formulation=self.formulation,
+            budget=Budget(self.max_subgoals, self.max_actions, self.max_tokens, self.timeout_s),
+            sampling=Sampling(self.temperature, self.top_p, self.min_p, self.seed),
+            n_threads=self.n_threads or 0,
+            extra_tools=self.tools,
+        )
+
+
+def _pulled(name: str | None) -> Any:
+    """The manifest of the pack, its files there."""
+    from lumos_edge.cli.progress import pull_progress
+    from lumos_edge.manifest import default_pack, find_manifest
+    from lumos_edge.store import Store
+
+    manifest = find_manifest(name or default_pack())
+    store = Store()
+    if not all(file in store for file in manifest.files):
+        with pull_progress(f"pulling {manifest.name}") as progress:
+            store.pull(manifest, progress)
+    return manifest

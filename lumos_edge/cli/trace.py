@@ -1,0 +1,106 @@
+"""`lumos-edge trace`: look at recorded runs and run them again."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from lumos_edge.trace import Trace
+    from lumos_edge.trajectory import Trajectory
+
+_TRACE_FILE = click.Path(dir_okay=False, path_type=Path)
+
+
+@click.group("trace")
+def command() -> None:
+    """Show and replay recorded runs (`ask --trace FILE`)."""
+
+
+@command.command("show")
+@click.argument("file", type=_TRACE_FILE)
+@click.option("--prompts", is_flag=True, help="Show what each module was asked, too.")
+@click.option("--json", "as_json", is_flag=True, help="Print the trajectory as JSON.")
+def show(file: Path, prompts: bool, as_json: bool) -> None:
+    """Print the steps of a run, and what each completion cost."""
+    from lumos_edge import trace, trajectory
+
+    recorded = trace.read(file)
+    if as_json:
+        steps = recorded.trajectory and trajectory.write_json(recorded.trajectory)
+        click.echo(json.dumps(steps, ensure_ascii=False, indent=2))
+        return
+    click.echo(f"question: {recorded.task.question}")
+    click.echo(f"model: {recorded.run['model'].get('name', '?')}, {recorded.run['formulation']}\n")
+    _show_completions(recorded, prompts)
+    if recorded.trajectory is None:
+        click.echo("the run was interrupted here")
+    else:
+        _show_trajectory(recorded.trajectory)
+
+
+def _show_completions(recorded: Trace, prompts: bool) -> None:
+    for item in recorded.completions:
+        made = item.completion
+        if prompts:
+            text = "".join(piece if isinstance(piece, str) else piece.text for piece in item.prompt)
+            click.secho(text, dim=True)
+        click.secho(f"{item.module}: {made.text}", fg="cyan")
+        click.echo(
+            f"  prompt {made.n_prompt} ({made.n_reused} reused), {made.n_completion} tokens "
+            f"({made.n_forced} forced, {made.n_masked} masked); prefill {made.prefill_s:.2f} s, "
+            f"decode {made.decode_s:.2f} s, constraint {1000 * made.constraint_s:.1f} ms"
+        )
+
+
+def _show_trajectory(finished: Trajectory) -> None:
+    for step in finished.steps:
+        click.echo("\n" + "; ".join(map(str, step.subgoals)))
+        for attempt in step.attempts:
+            for action, result in zip(attempt.actions, attempt.results, strict=False):
+                click.echo(f"  {action}  ->  {result}")
+            if attempt.error:
+                click.echo(f"  not grounded: {attempt.error}")
+    click.echo(
+        f"\nanswer: {finished.answer}" if finished.answer is not None else f"\nno answer: {finished.message}"
+    )
+
+
+@command.command("replay")
+@click.argument("file", type=_TRACE_FILE)
+@click.option(
+    "--live", is_flag=True, help="Decode again on the recorded model and show the first difference."
+)
+def replay(file: Path, live: bool) -> int:
+    """Run a recorded task again: with the recorded completions (no model is needed), or with --live.
+
+    Exit code 0 when the trajectory is the recorded one, 1 when it is not.
+    """
+    from lumos_edge import trace
+
+    recorded = trace.read(file)
+    if recorded.trajectory is None:
+        raise click.UsageError(
+            f"{file}: the recorded run was interrupted, there is no trajectory to compare with"
+        )
+    same = _replay_live(recorded) if live else trace.replay(recorded) == recorded.trajectory
+    click.echo("same trajectory" if same else "another trajectory")
+    return 0 if same else 1
+
+
+def _replay_live(recorded: Trace) -> bool:
+    from lumos_edge import trace
+    from lumos_edge.engine.llama import LlamaEngine
+
+    model = recorded.run["model"]
+    adapters = {module: Path(path) for module, path in model["adapters"].items()}
+    engine = LlamaEngine(Path(model["base"]), adapters=adapters, n_ctx=model["n_ctx"])
+    trajectory, difference = trace.replay_live(recorded, engine)
+    engine.close()
+    if difference:
+        click.echo(f"completion {difference.index + 1}, {difference.module}:")
+        click.echo(f"  recorded: {difference.recorded}\n  live:     {difference.live}")
+    return trajectory == recorded.trajectory

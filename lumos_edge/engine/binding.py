@@ -1,0 +1,211 @@
+"""What of llama.cpp the engine needs, over the ctypes functions of llama-cpp-python.
+
+Only the modules of this folder import the binding. It is pinned to one minor version, because the layout of
+llama.cpp's structs changes between versions; always start from `*_default_params()`.
+"""
+
+from __future__ import annotations
+
+import os
+
+# Without this an abort inside ggml starts a debugger where one is installed (ggml.c, ggml_print_backtrace).
+os.environ.setdefault("GGML_NO_BACKTRACE", "1")
+
+import ctypes
+import sys
+import warnings
+from collections import deque
+from pathlib import Path
+
+import llama_cpp as lib
+import llguidance
+import llguidance.llamacpp
+
+from lumos_edge.engine import PINNED_BINDING
+from lumos_edge.errors import AdapterMismatch, EngineError, ModelLoadError
+
+# Texts of tokens that end a turn. llama.cpp guesses more of them from a token's text, such as `</s>` in the Qwen
+# vocabulary, which there is an ordinary piece of HTML.
+_END_OF_TURN = frozenset({"<|im_end|>", "<|endoftext|>", "<|eot_id|>", "<end_of_turn>", "<|end|>"})
+
+_WARN, _ERROR, _CONT = 3, 4, 5  # enum ggml_log_level, ggml.h (the binding's own table of them is out of date)
+
+
+class _Log:
+    """The library's last warnings and errors; nothing of it is printed."""
+
+    def __init__(self) -> None:
+        self._lines: deque[str] = deque(maxlen=20)
+        self._open = False
+        # ctypes does not keep the callback alive, so this object does.
+        self._callback = lib.llama_log_callback(self._receive)
+        lib.llama_log_set(self._callback, ctypes.c_void_p(0))
+
+    def _receive(self, level: int, text: bytes, _user_data: object) -> None:
+        line = text.decode("utf-8", "replace").strip()
+        if level == _CONT and self._open:
+            self._lines[-1] += line
+        elif level in (_WARN, _ERROR):
+            self._lines.append(line)
+        self._open = level in (_WARN, _ERROR) or (level == _CONT and self._open)
+
+    def clear(self) -> None:
+        self._lines.clear()
+
+    def last(self) -> str:
+        return "; ".join(list(self._lines)[-2:]) or "llama.cpp gave no reason"
+
+
+if lib.__version__ != PINNED_BINDING:
+    raise EngineError(f"llama-cpp-python {PINNED_BINDING} is needed, {lib.__version__} is installed")
+LOG = _Log()
+lib.llama_backend_init()
+
+
+class Model:
+    """A GGUF file, memory-mapped, with its vocabulary. Raises ModelLoadError.
+
+    Cost: a base model of 1 GB loads in some 0.1 s mapped (4 s where its tensors are repacked for the processor);
+    the tokenizer of the constraint engine takes 0.2 s at 49,000 tokens and 0.7 s at 152,000.
+    """
+
+    def __init__(self, path: Path, *, repack: bool = False) -> None:
+        _check_gguf(path)
+        LOG.clear()
+        params = lib.llama_model_default_params()
+        params.n_gpu_layers = -1 if lib.llama_supports_gpu_offload() else 0
+        params.use_extra_bufts = repack
+        # The SentencePiece prefix space belongs to the start of a text; our pieces continue one. `tokenize` adds it.
+        overrides = (lib.llama_model_kv_override * 2)()
+        overrides[0].key = b"tokenizer.ggml.add_space_prefix"
+        overrides[0].tag = lib.LLAMA_KV_OVERRIDE_TYPE_BOOL
+        overrides[0].value.val_bool = False
+        params.kv_overrides = overrides
+        self.handle = lib.llama_model_load_from_file(os.fsencode(path), params)
+        if not self.handle:
+            raise ModelLoadError(f"{path} cannot be loaded: {LOG.last()}")
+        self.path = path
+        self.vocab = lib.llama_model_get_vocab(self.handle)
+        self.n_vocab: int = lib.llama_vocab_n_tokens(self.vocab)
+        self.n_ctx_train: int = lib.llama_model_n_ctx_train(self.handle)
+        self._is_spm = lib.llama_vocab_type(self.vocab) == lib.LLAMA_VOCAB_TYPE_SPM
+        self._prefix_space = self._is_spm and self.metadata("tokenizer.ggml.add_space_prefix") != "false"
+        self._adapters: dict[Path, object] = {}
+
+    def metadata(self, key: str) -> str | None:
+        """A value of the file's metadata as text; None when there is none."""
+        name = key.encode()
+        size = lib.llama_model_meta_val_str(self.handle, name, ctypes.create_string_buffer(1), 1)
+        if size < 0:
+            return None
+        buffer = ctypes.create_string_buffer(size + 1)
+        lib.llama_model_meta_val_str(self.handle, name, buffer, size + 1)
+        return buffer.value.decode("utf-8", "replace")
+
+    def token_text(self, token: int) -> str:
+        """The text of a token in the vocabulary's own spelling; "" for no token (-1)."""
+        return lib.llama_vocab_get_text(self.vocab, token).decode("utf-8", "replace") if token >= 0 else ""
+
+    @property
+    def bos(self) -> str:
+        """The text of the beginning-of-sequence token; "" when the model was trained without one."""
+        return (
+            self.token_text(lib.llama_vocab_bos(self.vocab))
+            if lib.llama_vocab_get_add_bos(self.vocab)
+            else ""
+        )
+
+    @property
+    def eos(self) -> str:
+        """The text of the end-of-sequence token."""
+        return self.token_text(lib.llama_vocab_eos(self.vocab))
+
+    def end_tokens(self) -> list[int]:
+        """The tokens that end a completion: end of sequence, end of turn, and no guessed ones."""
+        own = {lib.llama_vocab_eos(self.vocab), lib.llama_vocab_eot(self.vocab)}
+        for text in _END_OF_TURN:
+            tokens = self.tokenize(text, control=True)
+            if len(tokens) == 1:
+                own.add(tokens[0])
+        return sorted(token for token in own if token >= 0)
+
+    def tokenize(self, text: str, *, control: bool = False, starts_text: bool = False) -> list[int]:
+        """The publisher's token ids of a text. Only with `control` does it become control tokens.
+
+        `starts_text`: it stands first or after a control token, where SentencePiece puts its prefix space.
+        """
+        if starts_text and self._prefix_space and text:
+            text = " " + text
+        data = text.encode("utf-8")
+        capacity = len(data) + 8
+        tokens = (lib.llama_token * capacity)()
+        count = lib.llama_tokenize(self.vocab, data, len(data), tokens, capacity, False, control)
+        if count < 0:
+            raise EngineError(f"a text of {len(data)} bytes became more than {capacity} tokens")
+        return list(tokens[:count])
+
+    def is_control(self, text: str) -> bool:
+        """Whether the vocabulary has this text as one control token."""
+        tokens = self.tokenize(text, control=True)
+        return len(tokens) == 1 and bool(lib.llama_vocab_is_control(self.vocab, tokens[0]))
+
+    def constraint_tokenizer(self) -> llguidance.LLTokenizer:
+        """The vocabulary for the constraint engine; about 4 us for each token."""
+        with warnings.catch_warnings():
+            # It asks for token attributes through a function that the binding has renamed.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            return llguidance.llamacpp.lltokenizer_from_vocab(self.vocab, eos_token=self.end_tokens())
+
+    def adapter(self, path: Path) -> object:
+        """The adapter of that file, loaded once. Raises ModelLoadError and AdapterMismatch."""
+        if path not in self._adapters:
+            _check_gguf(path)
+            LOG.clear()
+            adapter = lib.llama_adapter_lora_init(self.handle, os.fsencode(path))
+            if not adapter:  # a null pointer here is falsy and never None
+                raise AdapterMismatch(f"{path} does not fit {self.path.name}: {LOG.last()}")
+            self._adapters[path] = adapter
+        return self._adapters[path]
+
+    def close(self) -> None:
+        """Free the weights and the adapters; contexts must be freed before."""
+        if self.handle:
+            for adapter in self._adapters.values():
+                lib.llama_adapter_lora_free(adapter)
+            self._adapters.clear()
+            lib.llama_model_free(self.handle)
+            self.handle = None
+
+
+class CancelFlag:
+    """Stops `llama_decode` from another thread within one node of the graph.
+
+    llama.cpp asks a callback after every node, some thousand times a token. A Python callback would need the
+    interpreter lock each time; libc's `strlen` over this buffer answers 0 (go on) or 1 (stop) without it.
+    """
+
+    def __init__(self) -> None:
+        libc = ctypes.cdll.msvcrt if sys.platform == "win32" else ctypes.CDLL(None)
+        self.callback = ctypes.cast(libc.strlen, lib.ggml_abort_callback)
+        self._buffer = ctypes.create_string_buffer(2)
+        self.argument = ctypes.cast(self._buffer, ctypes.c_void_p)
+
+    def set(self) -> None:
+        self._buffer[0] = b"\x01"
+
+    def clear(self) -> None:
+        self._buffer[0] = b"\x00"
+
+    def is_set(self) -> bool:
+        return self._buffer[0] != b"\x00"
+
+
+def _check_gguf(path: Path) -> None:
+    """Refuse what is no GGUF file before llama.cpp sees it, with what was found."""
+    try:
+        with path.open("rb") as file:
+            magic = file.read(4)
+    except OSError as error:
+        raise ModelLoadError(f"{path} cannot be read: {error.strerror}") from error
+    if magic != b"GGUF":
+        raise ModelLoadError(f"{path} is no GGUF file: it begins with {magic!r}, b'GGUF' was expected")

@@ -1,0 +1,98 @@
+"""The constraint of one completion: what tokens may come next (llguidance)."""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from collections.abc import Sequence
+
+import llguidance
+import llguidance.numpy
+import numpy as np
+import numpy.typing as npt
+
+from lumos_edge.engine import Grammar
+from lumos_edge.errors import GrammarError
+
+_CACHED_GRAMMARS = 256
+
+
+class GrammarCache:
+    """Compiled grammars by their text, the least recently used dropped; a copy costs some 10 us, compiling ms."""
+
+    def __init__(self, tokenizer: llguidance.LLTokenizer) -> None:
+        self.tokenizer = tokenizer
+        self.compile_s = 0.0
+        self._matchers: OrderedDict[str, llguidance.LLMatcher] = OrderedDict()
+
+    def matcher(self, lark: str) -> llguidance.LLMatcher:
+        """A fresh matcher for this grammar; raises GrammarError with the line at fault."""
+        if lark not in self._matchers:
+            self._matchers[lark] = self._compile(lark)
+            if len(self._matchers) > _CACHED_GRAMMARS:
+                self._matchers.popitem(last=False)
+        self._matchers.move_to_end(lark)
+        return self._matchers[lark].deep_copy()
+
+    def _compile(self, lark: str) -> llguidance.LLMatcher:
+        started = time.perf_counter()
+        matcher = llguidance.LLMatcher(self.tokenizer, llguidance.LLMatcher.grammar_from_lark(lark))
+        if matcher.is_error():
+            raise GrammarError(f"the grammar does not compile: {matcher.get_error()}")
+        self.compile_s += time.perf_counter() - started
+        return matcher
+
+
+class Constraint:
+    """Follows one completion through its grammar; a new part of the grammar begins where the last is complete."""
+
+    def __init__(self, cache: GrammarCache, grammar: Grammar) -> None:
+        self._cache = cache
+        self._grammar = grammar
+        self._bytes = b""
+        self._bitmask = llguidance.numpy.allocate_token_bitmask(1, cache.tokenizer.vocab_size)
+        self._done = False
+        self._enter_part()
+
+    def _enter_part(self) -> None:
+        lark = self._grammar(self._bytes.decode("utf-8", "replace"))
+        if lark is None:
+            self._done = True
+        else:
+            self._matcher = self._cache.matcher(lark)
+
+    @property
+    def done(self) -> bool:
+        """Nothing more may follow."""
+        return self._done
+
+    def forced_tokens(self) -> list[int]:
+        """Consume and return the tokens that must come next, whatever the model says."""
+        forced: list[int] = []
+        while not self._done and (tokens := self._matcher.compute_ff_tokens()):
+            self.consume(tokens)
+            forced += tokens
+        return forced
+
+    def allows(self, token: int) -> bool:
+        """Whether this one token may come next; some 5 us."""
+        return bool(self._matcher.validate_tokens([token]) == 1)
+
+    def allowed_tokens(self) -> npt.NDArray[np.intp]:
+        """The ids of all the tokens that may come next, ascending; some 25 to 170 us with the vocabulary's size."""
+        llguidance.numpy.fill_next_token_bitmask(self._matcher, self._bitmask)
+        bits = np.unpackbits(self._bitmask.view(np.uint8)[0], bitorder="little")
+        return np.flatnonzero(bits[: self._cache.tokenizer.vocab_size])
+
+    @property
+    def may_end(self) -> bool:
+        """Whether the completion may end here."""
+        return self._done or self._matcher.is_accepting()
+
+    def consume(self, tokens: Sequence[int]) -> None:
+        """Take these tokens as written; raises GrammarError when the grammar does not allow them."""
+        if not self._matcher.consume_tokens(list(tokens)):
+            raise GrammarError(f"the constraint refused {list(tokens)}: {self._matcher.get_error()}")
+        self._bytes += self._cache.tokenizer.decode_bytes(list(tokens))
+        if self._matcher.is_stopped():
+            self._enter_part()

@@ -1,0 +1,84 @@
+"""Engines that record completions, and that give recorded ones again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from lumos_edge.engine import Completion, Control, Engine, Grammar, Prompt, Sampling
+from lumos_edge.errors import TraceError
+from lumos_edge.trajectory import Module
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """One completion with what was asked for."""
+
+    module: Module
+    prompt: Prompt
+    completion: Completion
+
+    def write_json(self) -> dict[str, Any]:
+        """As JSON data; control tokens are objects, plain text strings."""
+        prompt = [{"control": piece.text} if isinstance(piece, Control) else piece for piece in self.prompt]
+        return {"module": self.module, "prompt": prompt, "completion": self.completion.write_json()}
+
+    @classmethod
+    def read_json(cls, data: dict[str, Any]) -> Recorded:
+        """The inverse of `write_json`; raises KeyError or TypeError for other data."""
+        prompt = tuple(
+            piece if isinstance(piece, str) else Control(piece["control"]) for piece in data["prompt"]
+        )
+        return cls(data["module"], prompt, Completion(**data["completion"]))
+
+
+class RecordingEngine:
+    """Hands everything to another engine, and each finished completion to `keep`."""
+
+    def __init__(self, engine: Engine, keep: Callable[[Recorded], None]) -> None:
+        self._engine = engine
+        self._keep = keep
+
+    def complete(
+        self, module: Module, prompt: Prompt, grammar: Grammar, *, max_tokens: int, sampling: Sampling
+    ) -> Generator[str, None, Completion]:
+        """See `Engine.complete`."""
+        completion = yield from self._engine.complete(
+            module, prompt, grammar, max_tokens=max_tokens, sampling=sampling
+        )
+        self._keep(Recorded(module, prompt, completion))
+        return completion
+
+    def cancel(self) -> None:
+        """See `Engine.cancel`."""
+        self._engine.cancel()
+
+
+class ReplayEngine:
+    """Gives recorded completions in their order, as long as each prompt is the recorded one."""
+
+    def __init__(self, recorded: Iterable[Recorded]) -> None:
+        self._recorded = iter(recorded)
+
+    def complete(
+        self, module: Module, prompt: Prompt, grammar: Grammar, *, max_tokens: int, sampling: Sampling
+    ) -> Generator[str, None, Completion]:
+        """See `Engine.complete`. Raises TraceError where the run leaves the record."""
+        recorded = next(self._recorded, None)
+        if recorded is None:
+            raise TraceError(f"the record has no further completion, the {module} asks for one")
+        if (recorded.module, recorded.prompt) != (module, prompt):
+            raise TraceError(
+                f"the run leaves the record: the {module} is asked {_tail(prompt)}, "
+                f"recorded was the {recorded.module} with {_tail(recorded.prompt)}"
+            )
+        yield recorded.completion.text
+        return recorded.completion
+
+    def cancel(self) -> None:
+        """Nothing to stop: a recorded completion takes no time."""
+
+
+def _tail(prompt: Prompt) -> str:
+    return repr("".join(piece for piece in prompt if isinstance(piece, str))[-160:])

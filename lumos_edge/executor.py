@@ -1,0 +1,128 @@
+"""The executor: actions become typed values, or typed errors.
+
+Covered: results are put into the parsed arguments, never into text; a tool has a time limit; whatever it raises
+becomes an error in the result. Not covered: a tool is Python code of this process with all its rights; one that
+hangs inside a C function is left behind in its thread, and goes on there until that function returns.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import threading
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from lumos_edge.errors import LumosError, StepError, ToolError, ToolTimeout, UndefinedResult
+from lumos_edge.maths.evaluation import evaluate
+from lumos_edge.maths.formula import Formula, references, substitute
+from lumos_edge.toolbox import (
+    Argument,
+    Call,
+    Context,
+    FormulaArgument,
+    NumberArgument,
+    Parameter,
+    ReferenceArgument,
+    ReferencesArgument,
+    Toolbox,
+)
+from lumos_edge.trajectory import Action, Result, Task
+from lumos_edge.values import Number, Value, formula_of, value_of
+
+
+class Executor:
+    """Runs actions with the tools of a toolbox."""
+
+    def __init__(self, toolbox: Toolbox) -> None:
+        self._toolbox = toolbox
+
+    def execute(self, action: Action, bindings: Mapping[str, Value], task: Task) -> Result:
+        """The action's values, one for each target, or its error. Raises nothing but what no tool can cause."""
+        started = time.perf_counter()
+        try:
+            types = {name: frozenset({type(value)}) for name, value in bindings.items()}
+            call = self._toolbox.check(action, types)
+            values = self._call(action, call, bindings, task)
+        except StepError as error:
+            return Result((), type(error).__name__, str(error), time.perf_counter() - started)
+        return Result(values, elapsed_s=time.perf_counter() - started)
+
+    def _call(
+        self, action: Action, call: Call, bindings: Mapping[str, Value], task: Task
+    ) -> tuple[Value, ...]:
+        if call.tool is None:
+            return (bindings[action.arguments],)
+        arguments: dict[str, Any] = {}
+        for parameter, argument in zip(call.tool.parameters, call.arguments, strict=True):
+            arguments[parameter.name] = _substitute(parameter, argument, bindings)
+        if call.tool.context_name:
+            arguments[call.tool.context_name] = Context(task.question, len(action.targets))
+        function, name = call.tool.function, call.tool.name
+        returned = _within(lambda: function(**arguments), name, call.tool.timeout_s)
+        values = returned if isinstance(returned, tuple) else (returned,)
+        if len(values) != len(action.targets):
+            raise ToolError(f"{name} has {len(values)} results for {len(action.targets)} names: {action}")
+        return values
+
+
+def _substitute(parameter: Parameter, argument: Argument, bindings: Mapping[str, Value]) -> Any:
+    """The argument with the results in their places."""
+    kind = parameter.kind
+    if isinstance(kind, ReferenceArgument):
+        assert isinstance(argument, str)
+        return bindings[argument]
+    if isinstance(kind, ReferencesArgument):
+        assert isinstance(argument, tuple)
+        return tuple(bindings[name] for name in argument)
+    if not isinstance(kind, (FormulaArgument, NumberArgument)):
+        return argument
+    assert not isinstance(argument, (str, tuple))
+    formula = substitute(argument, {name: _formula(name, bindings[name]) for name in references(argument)})
+    if isinstance(kind, FormulaArgument):
+        return formula
+    value = value_of(evaluate(formula))
+    if not isinstance(value, Number):
+        raise ToolError(f"{parameter.name} must be a number, it is {value}")
+    return value
+
+
+def _formula(name: str, value: Value) -> Formula:
+    formula = formula_of(value)
+    if formula is None:
+        raise UndefinedResult(f"{name} is {type(value).__name__.lower()} ({value}), which no formula can use")
+    return formula
+
+
+class _Interrupted(BaseException):
+    """Raised inside a tool's thread when its time is up; no `except Exception` of a library stops it."""
+
+
+def _within(call: Callable[[], Any], name: str, timeout_s: float) -> Any:
+    """The call's result within the time limit; raises ToolTimeout, ToolError, and other LumosErrors as they are."""
+    outcome: list[Any] = []
+    failure: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            outcome.append(call())
+        except _Interrupted:
+            return
+        except Exception as error:  # the one place where anything may come: a tool is foreign code
+            failure.append(error)
+
+    thread = threading.Thread(target=run, name=f"tool {name}", daemon=True)
+    thread.start()
+    thread.join(timeout_s)
+    if thread.is_alive():
+        # The interpreter raises it at the thread's next bytecode: Python code stops, C code first returns.
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(
+            ctypes.c_ulong(thread.ident or 0), ctypes.py_object(_Interrupted)
+        )
+        raise ToolTimeout(f"{name} took longer than {timeout_s:g} s")
+    if not failure:
+        return outcome[0]
+    error = failure[0]
+    if isinstance(error, LumosError):
+        raise error
+    raise ToolError(f"{name} failed: {type(error).__name__}: {error}") from error

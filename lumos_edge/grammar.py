@@ -1,0 +1,208 @@
+"""The grammars of the modules' completions, as Lark text for llguidance.
+
+A grounder's grammar is made one action at a time, from the toolbox and the results that exist by then: each
+action may use the results of those before it in the same completion, by their types. `Toolbox.check` accepts every
+action that these grammars generate.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from functools import lru_cache
+
+from lumos_edge.actions import parse_actions
+from lumos_edge.engine import Grammar
+from lumos_edge.maths.lark import lark_rules
+from lumos_edge.toolbox import (
+    FORMULA_TYPES,
+    MAX_TEXT,
+    ArgumentKind,
+    ChoiceArgument,
+    FormulaArgument,
+    NumberArgument,
+    ReferenceArgument,
+    ReferencesArgument,
+    TextArgument,
+    Tool,
+    Toolbox,
+    ValueTypes,
+)
+from lumos_edge.trajectory import Formulation
+
+MAX_TARGETS = 3
+"""Results that one action may name in a generated text."""
+
+_MAX_SUBGOAL = 240  # characters; the annotations' longest has 190
+
+# A subgoal is one line; without ";" the next "; Subgoal n: " is unambiguous. Control and format characters
+# (zero-width, direction marks) would make text that does not look like what it is.
+_LINE = r"[^;\n\p{C}]"
+
+KEEP_PLANNING = "No, I will keep planning. "
+STOP_PLANNING = "Yes, I will stop planning."
+
+
+def plan_grammar(max_subgoals: int) -> Grammar:
+    """`Subgoal 1: ...; Subgoal 2: ...`, numbered in order, at most `max_subgoals`."""
+    rest = ""
+    for number in range(max_subgoals, 1, -1):
+        rest = f'("; Subgoal {number}: " LINE{rest})?'
+    return _only(
+        f'start: "Subgoal 1: " LINE{rest} "\\n"?\nLINE: /[^ ;\\n\\p{{C}}]{_LINE}{{0,{_MAX_SUBGOAL}}}/\n'
+    )
+
+
+def next_subgoal_grammar(number: int) -> Grammar:
+    """One subgoal of that number; from the second on also the decision to keep or to stop planning."""
+    line = f"LINE: /[^ ;\\n\\p{{C}}]{_LINE}{{0,{_MAX_SUBGOAL}}}/\n"
+    if number == 1:
+        return _only(f'start: "Subgoal 1: " LINE "\\n"?\n{line}')
+    return _only(f'start: ("{KEEP_PLANNING}Subgoal {number}: " LINE | "{STOP_PLANNING}") "\\n"?\n{line}')
+
+
+def _only(lark: str) -> Grammar:
+    return lambda text: None if text else lark
+
+
+_NEXT_TARGET = re.compile(r"; (R\d+|Output)$")
+
+
+def actions_grammar(
+    toolbox: Toolbox, bindings: Mapping[str, ValueTypes], *, formulation: Formulation, max_actions: int
+) -> Grammar:
+    """Up to `max_actions` actions that continue the results in `bindings`.
+
+    Results are numbered on from the highest. Only the onetime formulation has `Output`, as its last action.
+    """
+    first = 1 + max((int(name[1:]) for name in bindings if name != "Output"), default=0)
+
+    def grammar(text: str) -> str | None:
+        next_target = _NEXT_TARGET.search(text)
+        if text and not next_target:
+            return None
+        actions = parse_actions(text[: next_target.start()]) if next_target else ()
+        types = dict(bindings)
+        for action in actions:
+            types |= dict.fromkeys(action.targets, toolbox.result_types(action, types))
+        number = first + sum(len(action.targets) for action in actions)
+        return _action_part(
+            toolbox,
+            types,
+            number,
+            target=next_target[1] if next_target else "",
+            may_output=formulation == "onetime",
+            may_continue=len(actions) + 1 < max_actions,
+        )
+
+    return grammar
+
+
+def _action_part(
+    toolbox: Toolbox,
+    types: Mapping[str, ValueTypes],
+    number: int,
+    *,
+    target: str,
+    may_output: bool,
+    may_continue: bool,
+) -> str:
+    """One action up to the name of the next target. `target` was written by the part before ("" at the start)."""
+    tools = [tool for tool in toolbox.tools.values() if _is_callable(tool, types)]
+    is_output = target == "Output"
+    alternatives = []
+    for count in range(1, 2 if is_output else MAX_TARGETS + 1):
+        calls = [f"call_{index}" for index, tool in enumerate(tools) if count == 1 or tool.many_results]
+        if calls:
+            more = "".join(f", R{number + index}" for index in range(1, count))
+            tail = _tail(number + count, may_output=may_output, may_continue=may_continue and not is_output)
+            alternatives.append(f'"{more} = " ({" | ".join(calls)}) {tail}')
+    if is_output and types:
+        alternatives.append(f'" = " ({_names(types)}) "\\n"?')
+    begin = "" if target else f'"R{number}" '
+    rules = [f"start: {begin}({' | '.join(alternatives)})"]
+    for index, tool in enumerate(tools):
+        rules += _call(f"call_{index}", tool, types)
+    return "\n".join([*rules, *_argument_rules(tools, types)]) + "\n"
+
+
+def _argument_rules(tools: list[Tool], types: Mapping[str, ValueTypes]) -> list[str]:
+    """The rules that the arguments of these tools refer to."""
+    kinds = {type(parameter.kind) for tool in tools for parameter in tool.parameters}
+    rules = [_TEXT_RULES] if TextArgument in kinds else []
+    if kinds & {FormulaArgument, NumberArgument}:
+        rules.append(_formula_rules(tuple(name for name in types if types[name] & FORMULA_TYPES)))
+    return rules
+
+
+def _tail(number: int, *, may_output: bool, may_continue: bool) -> str:
+    if not may_continue:
+        return '"\\n"?'
+    output = ' | "; Output"' if may_output else ""
+    return f'("\\n" | "; R{number}"{output})?'
+
+
+@lru_cache(maxsize=256)
+def _formula_rules(names: tuple[str, ...]) -> str:
+    return lark_rules(names)
+
+
+def _is_callable(tool: Tool, types: Mapping[str, ValueTypes]) -> bool:
+    """Whether there is a result for each parameter that must have one."""
+    return all(
+        any(found & parameter.kind.types for found in types.values())
+        for parameter in tool.parameters
+        if isinstance(parameter.kind, (ReferenceArgument, ReferencesArgument))
+    )
+
+
+# A text's parentheses are balanced, so that the first one too many closes the action.
+_TEXT_RULES = rf"""
+text: WORDS ("(" MORE_WORDS ")" MORE_WORDS?)?
+WORDS: /[^ ()\n\p{{C}}][^()\n\p{{C}}]{{0,{MAX_TEXT // 2}}}/
+MORE_WORDS: /[^()\n\p{{C}}]{{1,{MAX_TEXT // 4}}}/
+"""
+
+
+def _call(rule: str, tool: Tool, types: Mapping[str, ValueTypes]) -> list[str]:
+    """The rule of that name for a call of the tool, and what it refers to."""
+    parts = [_literal(f"{tool.name}(")]
+    rules: list[str] = []
+    if tool.parameters and tool.parameters[0].label:
+        parts.append(_literal(f"{tool.parameters[0].label}: "))
+    for index, parameter in enumerate(tool.parameters):
+        separator = tool.separator(index) if index + 1 < len(tool.parameters) else ""
+        if isinstance(parameter.kind, TextArgument) and separator:
+            # Lazy: the text ends where the separator first stands, and so contains none.
+            name = f"{rule}_text_{index}"
+            rules.append(
+                rf"{name}[lazy]: /[^ ()\n\p{{C}}][^()\n\p{{C}}]{{0,{MAX_TEXT // 2}}}?{re.escape(separator)}/"
+            )
+            parts.append(name)
+            continue
+        parts.append(_argument(parameter.kind, types))
+        if separator:
+            parts.append(_literal(separator))
+    return [f'{rule}: {" ".join(parts)} ")"', *rules]
+
+
+def _argument(kind: ArgumentKind, types: Mapping[str, ValueTypes]) -> str:
+    if isinstance(kind, FormulaArgument):
+        return kind.start
+    if isinstance(kind, NumberArgument):
+        return "calculation"
+    if isinstance(kind, TextArgument):
+        return "text"
+    if isinstance(kind, ChoiceArgument):
+        return f"({' | '.join(map(_literal, kind.words))})"
+    names = f"({_names({name: found for name, found in types.items() if found & kind.types})})"
+    return names if isinstance(kind, ReferenceArgument) else f'"[" {names} (", " {names}){{0,7}} "]"'
+
+
+def _names(types: Mapping[str, ValueTypes]) -> str:
+    return " | ".join(map(_literal, types))
+
+
+def _literal(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)

@@ -1,0 +1,367 @@
+"""Prompt templates: how a module's conversation is worded and laid out.
+
+A conversation is a function of the trajectory so far, and only grows at its end: that is what lets an engine keep
+each module's KV cache. `LumosTemplate` is the paper's, byte for byte; `FewshotTemplate` lets any chat model be a
+planner and a grounder by examples, through the chat template in its own GGUF file.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+from lumos_edge.engine import Control, Prompt
+from lumos_edge.errors import ModelLoadError
+from lumos_edge.grammar import KEEP_PLANNING
+from lumos_edge.toolbox import Example, Toolbox
+from lumos_edge.trajectory import Attempt, Formulation, Step, Subgoal, Task
+
+if TYPE_CHECKING:
+    import jinja2
+
+
+@dataclass(frozen=True)
+class Message:
+    """One turn of a conversation."""
+
+    role: Literal["system", "user", "assistant"]
+    text: str
+
+
+class PromptTemplate(Protocol):
+    """Words the two modules' conversations."""
+
+    def planner(
+        self, task: Task, toolbox: Toolbox, steps: Sequence[Step], formulation: Formulation
+    ) -> Prompt:
+        """What the planner has to continue after these steps."""
+        ...
+
+    def grounder(
+        self, task: Task, toolbox: Toolbox, steps: Sequence[Step], current: Step, formulation: Formulation
+    ) -> Prompt:
+        """What the grounder has to continue to ground `current`, whose attempts so far failed."""
+        ...
+
+
+# -- the paper's words -----------------------------------------------------------------------------------------
+# Source: allenai/lumos at 146dd9d, eval/*/run_eval.py and data/process_for_train.py.
+
+_PLAN_HEADER = "Please provide a reasonable subgoal-based plan to solve the given task.\n"
+_GROUND_HEADER = (
+    "Please ground the given subgoal to corresponding executable actions for solving the given task. "
+    "The grounded actions must be the one in available action list.\n\n"
+)
+
+# The interface texts that the paper's checkpoints were trained with, quirks included (complex QA has Calculator
+# twice). Other toolboxes are worded alike, from their tools.
+_INTERFACES: dict[tuple[str, ...], str] = {
+    ("qa",): (
+        "The available action list is 'KnowledgeQuery', 'ParagraphRetrieve', 'QA', 'Calculator', and 'Code'.\n"
+        "Calculator(formula): Calculate the input formula; "
+        "KnowledgeQuery(query): Capture the relevant webpages according to the query; "
+        "ParagraphRetrieve(context, query): Given a query, retrieve the most relevant paragraphs from the given "
+        "context; QA(context, query): Given context, answer the given query; "
+        "Calculator(formula): Calculate the input formula; "
+        "Code(pseudo_code): Generate a Python function that corresponds to the pseudo code."
+    ),
+    ("web",): (
+        "The available action list is 'CLICK', 'TYPE', 'SELECT'.\n"
+        "CLICK(Env, Query): Click the relevant html region in Env according to Query; "
+        "TYPE(Env, Query, Text): Type Text into the relevant html region in Env according to Query; "
+        "SELECT(Env, Query, Text): Select the value Text of the relevant selection box in Env according to Query."
+    ),
+    ("shop",): (
+        "The available action list is 'Search', 'FeatureRetrieve', 'Pick' and 'Click'.\n"
+        "Search(Query): Search related items according to the Query; "
+        "FeatureRetrieve(Feature_list, Query): Select the most relevant features from Feature_list according to "
+        "Query; Pick(Item_names, Item_features, Query): Pick the most relevant item from Item_names according to "
+        "Query, Item_names and Item_features; Click(Item): Click the Item to check more information."
+    ),
+}
+
+
+def interface_text(toolbox: Toolbox) -> str:
+    """The list of actions and what each does, as the grounder reads it."""
+    if toolbox.packs in _INTERFACES:
+        return _INTERFACES[toolbox.packs]
+    names = [f"'{name}'" for name in toolbox.tools]
+    listed = f"{', '.join(names[:-1])}, and {names[-1]}" if len(names) > 1 else names[0]
+    described = "; ".join(tool.interface for tool in toolbox.tools.values())
+    return f"The available action list is {listed}.\n{described}."
+
+
+def planner_answer(subgoals: Sequence[Subgoal]) -> str:
+    """What the planner wrote when it set these subgoals."""
+    keep = KEEP_PLANNING if subgoals[0].number > 1 else ""
+    return keep + "; ".join(map(str, subgoals))
+
+
+def _observation(step: Step, toolbox: Toolbox) -> str:
+    """What the planner is told of a finished step."""
+    subgoal = step.subgoals[-1]
+    if toolbox.packs == ("web",):  # the page itself is never shown
+        done = subgoal.text[:1].lower() + subgoal.text[1:].removesuffix(".")
+        return f"We have already {done}. Should we stop planning?"
+    if step.done is None:
+        return f"The executed result for Subgoal {subgoal.number} is not available. Should we stop planning?"
+    # A value that ends a sentence itself would double the full stop, which training never showed.
+    result = str(step.done.results[-1]).removesuffix(".")
+    return f"The executed result for Subgoal {subgoal.number} is {result}. Should we stop planning?"
+
+
+def _planner_turns(first: str, toolbox: Toolbox, steps: Sequence[Step]) -> Iterator[Message]:
+    yield Message("user", first)
+    for step in steps:
+        yield Message("assistant", planner_answer(step.subgoals))
+        yield Message("user", _observation(step, toolbox))
+
+
+def _to_be_grounded(step: Step, toolbox: Toolbox, earlier: Sequence[Step], formulation: Formulation) -> str:
+    plural = "s" if formulation == "onetime" else ""
+    text = f"Subgoal{plural} to be grounded: {'; '.join(map(str, step.subgoals))}"
+    if toolbox.packs != ("qa",) or not earlier:
+        return text
+    results = " ".join(
+        f"The execution result for Subgoal {past.subgoals[-1].number} is {str(past.done.results[-1]).rstrip('.')}."
+        for past in earlier
+        if past.done
+    )
+    return f"{text} The grounding could be based on the following results: {results}"
+
+
+def _grounder_turns(
+    header: str, toolbox: Toolbox, steps: Sequence[Step], current: Step, formulation: Formulation
+) -> Iterator[Message]:
+    for index, step in enumerate([*steps, current]):
+        text = _to_be_grounded(step, toolbox, steps[:index], formulation)
+        yield Message("user", text if index else header + text)
+        for number, attempt in enumerate(step.attempts, 1):
+            yield Message("assistant", _attempt_text(attempt))
+            if step is current or number < len(step.attempts):
+                yield Message("user", f"{attempt.failure}. Please ground again. {text}")
+
+
+def _attempt_text(attempt: Attempt) -> str:
+    return "; ".join(map(str, attempt.actions)) or "There is no action."
+
+
+@dataclass(frozen=True)
+class LumosTemplate:
+    """The paper's template. `variant` "train" closes a turn with the end-of-sequence token, as the training text
+    does; "eval" with an empty line and without a beginning-of-sequence token, as the paper's evaluation does.
+    """
+
+    variant: Literal["train", "eval"]
+    bos: str
+    eos: str
+
+    def planner(
+        self, task: Task, toolbox: Toolbox, steps: Sequence[Step], formulation: Formulation
+    ) -> Prompt:
+        """See `PromptTemplate.planner`; both formulations have the same words."""
+        first = f"{_PLAN_HEADER}Task: {task.question.strip()}; Initial Environment Description: None."
+        return self._render(list(_planner_turns(first, toolbox, steps)))
+
+    def grounder(
+        self, task: Task, toolbox: Toolbox, steps: Sequence[Step], current: Step, formulation: Formulation
+    ) -> Prompt:
+        """See `PromptTemplate.grounder`; the space before the newline is the paper's."""
+        header = f"{_GROUND_HEADER}{interface_text(toolbox)}\n\nTask: {task.question.strip()} \n"
+        return self._render(list(_grounder_turns(header, toolbox, steps, current, formulation)))
+
+    def _render(self, messages: list[Message]) -> Prompt:
+        is_train = self.variant == "train"
+        pieces: list[str | Control] = [Control(self.bos)] if is_train and self.bos else []
+        between = ""
+        for message in messages:
+            if message.role == "user":
+                pieces.append(f"{between}<|user|>\n{message.text.strip()}\n<|assistant|>\n")
+            else:
+                pieces.append(message.text.strip())
+                between = "\n" if is_train else "\n\n"
+                pieces += [Control(self.eos)] if is_train else []
+        return tuple(pieces)
+
+
+# -- few-shot --------------------------------------------------------------------------------------------------
+
+_PLAN_SYSTEM = (
+    "You are a planner. Split the task into a few short subgoals that lead to its answer. "
+    "Say what to find out in each, without computing any result."
+)
+_NEXT_SYSTEM = (
+    "You are a planner. Solve the task subgoal by subgoal. After each executed result, give the next subgoal, or "
+    "stop when that result answers the task."
+)
+_GROUND_SYSTEM = (
+    "You turn subgoals into actions. An action may use earlier results by their names: R1, R2, ...\n"
+)
+
+
+@dataclass(frozen=True)
+class FewshotTemplate:
+    """A chat model's own chat template with the tool packs' examples before the task."""
+
+    chat: ChatTemplate
+
+    def planner(
+        self, task: Task, toolbox: Toolbox, steps: Sequence[Step], formulation: Formulation
+    ) -> Prompt:
+        """See `PromptTemplate.planner`."""
+        messages = [Message("system", _PLAN_SYSTEM if formulation == "onetime" else _NEXT_SYSTEM)]
+        for example in toolbox.examples:
+            messages += _planner_example(example, toolbox, formulation)
+        messages += _planner_turns(f"Task: {task.question.strip()}", toolbox, steps)
+        return self.chat.lay_out(messages)
+
+    def grounder(
+        self, task: Task, toolbox: Toolbox, steps: Sequence[Step], current: Step, formulation: Formulation
+    ) -> Prompt:
+        """See `PromptTemplate.grounder`."""
+        messages = [Message("system", _GROUND_SYSTEM + interface_text(toolbox))]
+        for example in toolbox.examples:
+            past = example.steps(formulation)
+            header = f"Task: {example.question}\n"
+            messages += _grounder_turns(header, toolbox, past[:-1], _untried(past[-1]), formulation)
+            messages.append(Message("assistant", _attempt_text(past[-1].attempts[-1])))
+        header = f"Task: {task.question.strip()}\n"
+        messages += _grounder_turns(header, toolbox, steps, current, formulation)
+        return self.chat.lay_out(messages)
+
+
+def _untried(step: Step) -> Step:
+    return Step(step.subgoals, ())
+
+
+def _planner_example(example: Example, toolbox: Toolbox, formulation: Formulation) -> Iterator[Message]:
+    steps = example.steps(formulation)
+    if formulation == "onetime":
+        yield Message("user", f"Task: {example.question}")
+        yield Message("assistant", planner_answer(steps[0].subgoals))
+    else:
+        yield from _planner_turns(f"Task: {example.question}", toolbox, steps)
+        yield Message("assistant", "Yes, I will stop planning.")
+
+
+# Texts that may be control tokens; the vocabulary decides.
+_MAYBE_CONTROL = r"<[^<>\s]{1,40}>|\[/?[A-Z_]{2,20}\]"
+_CONTENT = "\ue000(\\d+)\ue001"
+
+# For models without a chat template of their own; these tags are plain text to every vocabulary.
+_PLAIN_CHAT = "{% for m in messages %}<|{{ m.role }}|>\n{{ m.content }}\n\n{% endfor %}<|assistant|>\n"
+
+
+@dataclass(frozen=True)
+class ChatTemplate:
+    """Lays messages out by a GGUF file's `tokenizer.chat_template` (Jinja, run in a sandbox).
+
+    Only the template's own text becomes control tokens, and of that only `controls`; a message's never does.
+    """
+
+    source: str
+    bos: str
+    eos: str
+    controls: frozenset[str]
+
+    @classmethod
+    def of_vocabulary(
+        cls, source: str | None, *, bos: str, eos: str, is_control: Callable[[str], bool]
+    ) -> ChatTemplate:
+        """The template with those control tokens that the vocabulary has. Raises ModelLoadError.
+
+        Without a template of the model's own, turns are marked in plain text.
+        """
+        template = cls(source or _PLAIN_CHAT, bos, eos, frozenset())
+        sample = template._render([Message("user", "1"), Message("assistant", "2"), Message("user", "3")])
+        controls = frozenset(text for text in re.findall(_MAYBE_CONTROL, sample) if is_control(text))
+        return replace(template, controls=controls)
+
+    def lay_out(self, messages: Sequence[Message]) -> Prompt:
+        """The conversation up to where the assistant's next turn begins; raises ModelLoadError.
+
+        A model that knows no system role is told it in the first user turn.
+        """
+        try:
+            text = self._render(messages)
+        except ModelLoadError:
+            if messages[0].role != "system":
+                raise
+            first = Message("user", f"{messages[0].text}\n\n{messages[1].text}")
+            messages = [first, *messages[2:]]
+            text = self._render(messages)
+        return _pieces(text, messages, self.controls)
+
+    def _render(self, messages: Sequence[Message]) -> str:
+        """The text with a mark in each message's place, so that nothing in a message is taken for the template's."""
+        import jinja2
+
+        turns = [{"role": m.role, "content": f"\ue000{index}\ue001"} for index, m in enumerate(messages)]
+        try:
+            return _compiled(self.source).render(
+                messages=turns, add_generation_prompt=True, bos_token=self.bos, eos_token=self.eos
+            )
+        except jinja2.TemplateError as error:
+            raise ModelLoadError(f"the model's chat template fails: {error}") from error
+
+
+@lru_cache(maxsize=8)
+def _compiled(source: str) -> jinja2.Template:
+    import jinja2
+    from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+    def refuse(message: str) -> None:
+        raise jinja2.TemplateError(message)
+
+    # As transformers compiles them (utils/chat_template_utils.py).
+    environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
+    environment.globals["raise_exception"] = refuse
+    return environment.from_string(source)
+
+
+def _pieces(text: str, messages: Sequence[Message], controls: frozenset[str]) -> Prompt:
+    """Cut a rendered text at its control tokens and round the assistant's turns, and put the messages in."""
+    pieces: list[str | Control] = []
+    plain = ""
+    position = 0
+    for match in re.finditer(f"{_CONTENT}|{_MAYBE_CONTROL}", text):
+        plain += text[position : match.start()]
+        position = match.end()
+        message = messages[int(match[1])] if match[1] else None
+        if message and message.role != "assistant":
+            plain += message.text
+        elif not message and match[0] not in controls:
+            plain += match[0]
+        else:
+            pieces += [plain] if plain else []
+            pieces.append(message.text if message else Control(match[0]))
+            plain = ""
+    plain += text[position:]
+    return (*pieces, plain) if plain else tuple(pieces)
+
+
+def write_json(template: PromptTemplate) -> dict[str, Any]:
+    """A template as JSON data, for a trace."""
+    if isinstance(template, LumosTemplate):
+        return {"template": "lumos", "variant": template.variant, "bos": template.bos, "eos": template.eos}
+    assert isinstance(template, FewshotTemplate)
+    chat = template.chat
+    return {
+        "template": "fewshot",
+        "source": chat.source,
+        "bos": chat.bos,
+        "eos": chat.eos,
+        "controls": sorted(chat.controls),
+    }
+
+
+def read_json(data: dict[str, Any]) -> PromptTemplate:
+    """The inverse of `write_json`; raises KeyError for other data."""
+    if data["template"] == "lumos":
+        return LumosTemplate(data["variant"], data["bos"], data["eos"])
+    return FewshotTemplate(
+        ChatTemplate(data["source"], data["bos"], data["eos"], frozenset(data["controls"]))
+    )

@@ -1,0 +1,414 @@
+"""Tools: a typed function becomes an action of the grounder's language.
+
+    @tool
+    def convert_unit(amount: Number, unit: str) -> Number:
+        "Convert an amount in metres to another unit"
+
+From the signature follow the interface text that the grounder reads, the grammar of the arguments (`grammar.py`),
+their parser and their type check. What a parameter's annotation means in an action:
+
+    Calculation, Equations, ...   a formula with numbers, symbols and results: 48 / 2 + R1
+    str                           free text without newlines, its parentheses balanced
+    Number                        a formula whose value is a number
+    Text, ... or a union          an earlier result of that type: R1
+    tuple[Number, ...]            earlier results in brackets: [R1, R2]
+    Literal["a", "b"]             one of these words
+    Context                       nothing: the executor fills it in
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import inspect
+import re
+import sys
+import types
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeAlias, Union, get_args, get_origin, get_type_hints, overload
+
+from lumos_edge.actions import parse_actions
+from lumos_edge.errors import ActionError, ToolPackError, UndefinedResult
+from lumos_edge.maths.formula import Formula, references
+from lumos_edge.maths.parser import Start, parse
+from lumos_edge.resources import content_files
+from lumos_edge.trajectory import Action, Attempt, Formulation, Result, Step, Subgoal
+from lumos_edge.values import VALUE_TYPES, Boolean, Equation, Expression, Number, Text, Value
+
+Calculation: TypeAlias = Annotated[Formula, "calculation"]
+Equations: TypeAlias = Annotated[Formula, "equations"]
+Inequality: TypeAlias = Annotated[Formula, "inequality"]
+ItemList: TypeAlias = Annotated[Formula, "listing"]
+PseudoCode: TypeAlias = Annotated[Formula, "code"]
+Definition: TypeAlias = Annotated[Formula, "definition"]
+
+ValueTypes: TypeAlias = frozenset[type[Value]]
+
+FORMULA_TYPES: ValueTypes = frozenset({Number, Expression, Equation, Boolean})
+"""The types of the results that may stand inside a formula."""
+
+MAX_TEXT = 300
+"""Characters that a text argument may have."""
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a tool may know besides its arguments: the user's question and how many results the action names."""
+
+    question: str
+    n_targets: int
+
+
+@dataclass(frozen=True)
+class FormulaArgument:
+    """A formula in one of the syntactic categories of `maths.parser`."""
+
+    start: Start
+
+
+@dataclass(frozen=True)
+class NumberArgument:
+    """A formula that the executor evaluates to a number."""
+
+
+@dataclass(frozen=True)
+class TextArgument:
+    """Free text."""
+
+
+@dataclass(frozen=True)
+class ReferenceArgument:
+    """One earlier result of these types."""
+
+    types: ValueTypes
+
+
+@dataclass(frozen=True)
+class ReferencesArgument:
+    """One or more earlier results of these types, in brackets."""
+
+    types: ValueTypes
+
+
+@dataclass(frozen=True)
+class ChoiceArgument:
+    """One of these words."""
+
+    words: tuple[str, ...]
+
+
+ArgumentKind: TypeAlias = (
+    FormulaArgument | NumberArgument | TextArgument | ReferenceArgument | ReferencesArgument | ChoiceArgument
+)
+
+Argument: TypeAlias = Formula | str | tuple[str, ...]
+"""A parsed argument: a formula, a text, a result's name (as text), or the names of several."""
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One argument of an action; a `label` is written before it: `Query: ...`."""
+
+    name: str
+    label: str
+    kind: ArgumentKind
+
+
+@dataclass(frozen=True)
+class Tool:
+    """A function that actions can call."""
+
+    name: str
+    interface: str
+    function: Callable[..., Value | tuple[Value, ...]]
+    parameters: tuple[Parameter, ...]
+    context_name: str
+    returns: ValueTypes
+    many_results: bool
+    timeout_s: float
+
+    def parse_arguments(self, text: str) -> tuple[Argument, ...]:
+        """The typed arguments of the text between the parentheses; raises ActionError."""
+        arguments = []
+        rest = text
+        for index, parameter in enumerate(self.parameters):
+            prefix = f"{parameter.label}: " if parameter.label else ""
+            if not rest.startswith(prefix):
+                raise ActionError(
+                    f"{self.name} expects {prefix!r} before its {parameter.name}, found {rest[:20]!r}"
+                )
+            rest = rest[len(prefix) :]
+            part = rest
+            if index + 1 < len(self.parameters):
+                part, rest = _split(rest, self.separator(index), parameter, self.name)
+            arguments.append(_parse_argument(part, parameter, self.name))
+        return tuple(arguments)
+
+    def separator(self, index: int) -> str:
+        """What stands between the parameter of that index and the next one, up to its label."""
+        label = self.parameters[index + 1].label
+        return f", {label}: " if label else ", "
+
+
+def _split(text: str, separator: str, parameter: Parameter, tool: str) -> tuple[str, str]:
+    begin = text.find("]") if isinstance(parameter.kind, ReferencesArgument) else 0
+    index = text.find(separator, max(begin, 0))
+    if index < 0:
+        raise ActionError(f"{tool} expects {separator!r} after its {parameter.name}, found {text[:40]!r}")
+    # The label itself is read again as the prefix of the next parameter.
+    return text[:index], text[index + 2 :]
+
+
+_NAME = re.compile(r"R\d+|Output")
+_NAMES = re.compile(r"\[(R\d+(?:, R\d+)*)\]")
+
+
+def _parse_argument(text: str, parameter: Parameter, tool: str) -> Argument:
+    kind = parameter.kind
+    if isinstance(kind, FormulaArgument):
+        return parse(text, kind.start)
+    if isinstance(kind, NumberArgument):
+        return parse(text, "calculation")
+    if isinstance(kind, ReferencesArgument):
+        match = _NAMES.fullmatch(text)
+        if match:
+            return tuple(match[1].split(", "))
+        raise ActionError(f"{tool} expects results such as [R1, R2] as its {parameter.name}, found {text!r}")
+    if isinstance(kind, ReferenceArgument) and not _NAME.fullmatch(text):
+        raise ActionError(f"{tool} expects a result such as R1 as its {parameter.name}, found {text!r}")
+    if isinstance(kind, ChoiceArgument) and text not in kind.words:
+        raise ActionError(
+            f"{tool} expects one of {', '.join(kind.words)} as its {parameter.name}, found {text!r}"
+        )
+    if not text.strip():
+        raise ActionError(f"{tool} expects words as its {parameter.name}, found nothing")
+    return text
+
+
+def argument_references(parameter: Parameter, argument: Argument) -> tuple[str, ...]:
+    """The names of the earlier results that an argument uses."""
+    if isinstance(argument, tuple):
+        return argument
+    if isinstance(argument, str):
+        return (argument,) if isinstance(parameter.kind, ReferenceArgument) else ()
+    return references(argument)
+
+
+def accepted_types(kind: ArgumentKind) -> ValueTypes:
+    """The types of the results that may stand in an argument of this kind."""
+    if isinstance(kind, (FormulaArgument, NumberArgument)):
+        return FORMULA_TYPES
+    if isinstance(kind, (ReferenceArgument, ReferencesArgument)):
+        return kind.types
+    return frozenset()
+
+
+Function: TypeAlias = Callable[..., Value | tuple[Value, ...]]
+
+
+@overload
+def tool(function: Function) -> Tool: ...
+@overload
+def tool(
+    *, name: str = ..., interface: str = ..., labels: Mapping[str, str] = ..., timeout_s: float = ...
+) -> Callable[[Function], Tool]: ...
+def tool(
+    function: Function | None = None,
+    *,
+    name: str = "",
+    interface: str = "",
+    labels: Mapping[str, str] | None = None,
+    timeout_s: float = 5.0,
+) -> Tool | Callable[[Function], Tool]:
+    """Make a tool of a typed function; see the module's text for what annotations mean.
+
+    `name` defaults to the function's, `interface` to its signature and the first line of its docstring; `labels`
+    are written before parameters (`{"query": "Query"}`). Raises TypeError for an annotation that has no meaning.
+    """
+
+    def make(function: Function) -> Tool:
+        return _make_tool(function, name or function.__name__, interface, labels or {}, timeout_s)
+
+    return make if function is None else make(function)
+
+
+def _make_tool(
+    function: Function, name: str, interface: str, labels: Mapping[str, str], timeout_s: float
+) -> Tool:
+    hints = get_type_hints(function, include_extras=True)
+    returns = hints.pop("return", None)
+    many = get_origin(returns) is tuple
+    parameters = tuple(
+        Parameter(parameter, labels.get(parameter, ""), _argument_kind(hint, name, parameter))
+        for parameter, hint in hints.items()
+        if hint is not Context
+    )
+    if not interface:
+        documentation = (inspect.getdoc(function) or "").partition("\n")[0].rstrip(".")
+        interface = f"{name}({', '.join(p.name for p in parameters)}): {documentation}"
+    return Tool(
+        name=name,
+        interface=interface,
+        function=function,
+        parameters=parameters,
+        context_name=next((key for key, hint in hints.items() if hint is Context), ""),
+        returns=_value_types(get_args(returns)[0] if many else returns, name, "result"),
+        many_results=many,
+        timeout_s=timeout_s,
+    )
+
+
+def _argument_kind(hint: Any, tool: str, parameter: str) -> ArgumentKind:
+    if get_origin(hint) is Annotated and get_args(hint)[0] == Formula:
+        return FormulaArgument(get_args(hint)[1])
+    if hint is str:
+        return TextArgument()
+    if hint is Number:
+        return NumberArgument()
+    if get_origin(hint) is Literal:
+        return ChoiceArgument(get_args(hint))
+    if get_origin(hint) is tuple:
+        return ReferencesArgument(_value_types(get_args(hint)[0], tool, parameter))
+    return ReferenceArgument(_value_types(hint, tool, parameter))
+
+
+def _value_types(hint: Any, tool: str, where: str) -> ValueTypes:
+    members = get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
+    if not all(member in VALUE_TYPES for member in members):
+        expected = ", ".join(kind.__name__ for kind in VALUE_TYPES)
+        raise TypeError(
+            f"{tool}: the {where} is annotated {hint!r}; expected one of {expected} or their union"
+        )
+    return frozenset(members)
+
+
+@dataclass(frozen=True)
+class Call:
+    """An action whose arguments were parsed and checked. `tool` is None for an alias such as `Output = R9`."""
+
+    tool: Tool | None
+    arguments: tuple[Argument, ...]
+
+
+@dataclass(frozen=True)
+class Example:
+    """A solved task that shows a chat model how subgoals are set and grounded.
+
+    `solution` has for each subgoal its text, its actions as text and the last action's result as text.
+    """
+
+    question: str
+    solution: tuple[tuple[str, str, str], ...]
+
+    def steps(self, formulation: Formulation) -> tuple[Step, ...]:
+        """The solution as steps: one for each subgoal, or all in one in the onetime formulation."""
+        steps = tuple(
+            Step((Subgoal(number, text),), (Attempt(parse_actions(actions), (Result((Text(result),)),)),))
+            for number, (text, actions, result) in enumerate(self.solution, 1)
+        )
+        if formulation == "iterative":
+            return steps
+        actions = tuple(action for step in steps for action in step.attempts[0].actions)
+        last = steps[-1].attempts[0].results
+        return (Step(tuple(step.subgoals[0] for step in steps), (Attempt(actions, last),)),)
+
+
+class Toolbox:
+    """The tools of a task, by name, and the examples of their packs."""
+
+    def __init__(
+        self, tools: Iterable[Tool], sources: tuple[str | Path, ...] = (), examples: Iterable[Example] = ()
+    ) -> None:
+        self.tools = {tool.name: tool for tool in tools}
+        self.sources = sources
+        self.packs = tuple(Path(source).stem for source in sources)
+        self.examples = tuple(examples)
+        if not self.tools:
+            raise ValueError("a toolbox needs at least one tool")
+
+    @classmethod
+    def of_packs(cls, names: Iterable[str | Path]) -> Toolbox:
+        """The tools of these packs: names of built-in or user's packs, or paths of Python files. ToolPackError."""
+        packs = tuple(names)
+        members = [member for pack in packs for member in load_pack(pack)]
+        tools = [member for member in members if isinstance(member, Tool)]
+        examples = [member for member in members if isinstance(member, Example)]
+        return cls(tools, packs, examples)
+
+    def check(self, action: Action, bindings: Mapping[str, ValueTypes]) -> Call:
+        """Parse an action's arguments and check their types against those of the results so far.
+
+        Raises ActionError for what does not parse or type-check, UndefinedResult for an unknown result.
+        """
+        if not action.tool:
+            self._check_types(action, action.arguments, bindings, frozenset(VALUE_TYPES))
+            return Call(None, (action.arguments,))
+        tool = self.tools.get(action.tool)
+        if tool is None:
+            raise ActionError(f"there is no tool {action.tool}; there are {', '.join(self.tools)}")
+        if len(action.targets) > 1 and not tool.many_results:
+            raise ActionError(f"{tool.name} has one result, {len(action.targets)} are named: {action}")
+        arguments = tool.parse_arguments(action.arguments)
+        for parameter, argument in zip(tool.parameters, arguments, strict=True):
+            for name in argument_references(parameter, argument):
+                self._check_types(action, name, bindings, accepted_types(parameter.kind))
+        return Call(tool, arguments)
+
+    @staticmethod
+    def _check_types(
+        action: Action, name: str, bindings: Mapping[str, ValueTypes], accepted: ValueTypes
+    ) -> None:
+        if name not in bindings:
+            known = ", ".join(bindings) or "there is none yet"
+            raise UndefinedResult(f"{action} uses {name}, but the results so far are: {known}")
+        if not bindings[name] & accepted:
+            found, expected = _type_names(bindings[name]), _type_names(accepted)
+            raise ActionError(f"{action} uses {name}, which is {found}; expected {expected}")
+
+    def result_types(self, action: Action, bindings: Mapping[str, ValueTypes]) -> ValueTypes:
+        """The types that a checked action's results can have."""
+        return self.tools[action.tool].returns if action.tool else bindings[action.arguments]
+
+
+def _type_names(kinds: ValueTypes) -> str:
+    return " or ".join(sorted(kind.__name__ for kind in kinds))
+
+
+def load_pack(pack: str | Path) -> list[Tool | Example]:
+    """The tools and examples of a pack in the order of their definition; a name, or the path of a Python file.
+
+    Running the file is what loading means: a user's pack is the user's own program. Raises ToolPackError.
+    """
+    path = _pack_path(pack)
+    name = f"lumos_edge_tools_{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise ToolPackError(f"{path} is no Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # dataclasses look their module up there
+    try:
+        spec.loader.exec_module(module)
+    except (OSError, SyntaxError, ImportError, NameError, TypeError) as error:
+        raise ToolPackError(f"{path} cannot be loaded: {type(error).__name__}: {error}") from error
+    members = [*vars(module).values(), *vars(module).get("EXAMPLES", ())]
+    if not any(isinstance(member, Tool) for member in members):
+        raise ToolPackError(f"{path} defines no tool: expected functions with @tool")
+    return [member for member in members if isinstance(member, (Tool, Example))]
+
+
+def pack_names() -> dict[str, Path]:
+    """Every installed pack's name and file; a user's pack replaces a built-in one of its name."""
+    return {path.stem: path for path in content_files("tools", ".py")}
+
+
+def _pack_path(pack: str | Path) -> Path:
+    if isinstance(pack, Path) or pack.endswith(".py"):
+        path = Path(pack)
+        if not path.is_file():
+            raise ToolPackError(f"there is no file {path}")
+        return path
+    packs = pack_names()
+    if pack not in packs:
+        raise ToolPackError(f"there is no tool pack {pack!r}; there are {', '.join(packs) or 'none'}")
+    return packs[pack]

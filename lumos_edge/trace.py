@@ -1,0 +1,158 @@
+"""Traces: JSONL files that hold everything needed to run again.
+
+Line 1 is the `run` (version, model, formulation, templates, tools, budget, sampling, question), then comes one line
+for each `completion` as it is finished, last the `trajectory`. A run that was interrupted lacks the last line.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, replace
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any
+
+from lumos_edge import __version__, templates, trajectory
+from lumos_edge.agent import Agent, Budget
+from lumos_edge.engine import Engine, Sampling
+from lumos_edge.engine.recorded import Recorded, RecordingEngine, ReplayEngine
+from lumos_edge.errors import BudgetExceeded, TraceError
+from lumos_edge.toolbox import Toolbox
+from lumos_edge.trajectory import Event, Finished, Task, Trajectory
+
+
+def record(
+    agent: Agent, task: Task, model: dict[str, Any], keep: Callable[[dict[str, Any]], None]
+) -> Iterator[Event]:
+    """Run the task and hand each record to `keep` as it comes; yields and raises what `Agent.run` does.
+
+    `model` says which weights run: whatever `trace replay --live` needs to load them again.
+    """
+    keep({"record": "run", **_describe(agent, task, model)})
+    engine = RecordingEngine(
+        agent.engine, lambda recorded: keep({"record": "completion", **recorded.write_json()})
+    )
+    for event in agent.with_engine(engine).run(task):
+        if isinstance(event, Finished):
+            keep({"record": "trajectory", **trajectory.write_json(event.trajectory)})
+        yield event
+
+
+def _describe(agent: Agent, task: Task, model: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "lumos_edge": __version__,
+        "model": model,
+        "formulation": agent.formulation,
+        "planner_template": templates.write_json(agent.planner_template),
+        "grounder_template": templates.write_json(agent.grounder_template),
+        "tools": [str(pack) for pack in agent.toolbox.sources],
+        "budget": asdict(agent.budget),
+        "sampling": asdict(agent.sampling),
+        "question": task.question,
+    }
+
+
+@dataclass(frozen=True)
+class Trace:
+    """A trace as read. `trajectory` is None when the recorded run did not finish."""
+
+    run: dict[str, Any]
+    completions: tuple[Recorded, ...]
+    trajectory: Trajectory | None
+
+    def agent(self, engine: Engine) -> Agent:
+        """The agent of the recorded run on another engine; raises TraceError, ToolPackError."""
+        run = self.run
+        try:
+            return Agent(
+                engine,
+                templates.read_json(run["planner_template"]),
+                templates.read_json(run["grounder_template"]),
+                Toolbox.of_packs(run["tools"]),
+                formulation=run["formulation"],
+                # Its time limit was the recorded machine's; a replay ends where the record does.
+                budget=replace(Budget(**run["budget"]), timeout_s=0.0),
+                sampling=Sampling(**run["sampling"]),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise TraceError(f"the trace's first line does not describe a run: {error}") from error
+
+    @property
+    def task(self) -> Task:
+        """What was asked."""
+        return Task(self.run["question"])
+
+
+def read(path: Path) -> Trace:
+    """The trace in a file; raises TraceError with the line at fault."""
+    try:
+        lines = path.read_text("utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise TraceError(f"{path} cannot be read: {error}") from error
+    run: dict[str, Any] = {}
+    completions: list[Recorded] = []
+    finished = None
+    for number, line in enumerate(lines, 1):
+        try:
+            data = json.loads(line)
+            kind = data.pop("record")
+            if kind == "run" and isinstance(data["question"], str):
+                run = data
+            elif kind == "completion":
+                completions.append(Recorded.read_json(data))
+            elif kind == "trajectory":
+                finished = trajectory.read_json(data)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise TraceError(f"{path}, line {number}: no record of a run: {error}") from error
+    if not run:
+        raise TraceError(f"{path} has no run record; expected it on line 1")
+    return Trace(run, tuple(completions), finished)
+
+
+def replay(trace: Trace) -> Trajectory:
+    """Run the task again with the recorded completions, without a model.
+
+    Planner, grounder, grammar and tools work as in any run, so a difference to the record is a difference of the
+    code. Raises TraceError where the run leaves the record.
+    """
+    return _run(trace, ReplayEngine(trace.completions))
+
+
+def _run(trace: Trace, engine: Engine) -> Trajectory:
+    finished = None
+    try:
+        for event in trace.agent(engine).run(trace.task):
+            if isinstance(event, Finished):
+                finished = event.trajectory
+    except BudgetExceeded:
+        pass  # the trajectory says so, as the recorded one does
+    assert finished is not None
+    return finished
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Where two sequences of completions part: the first index with different texts, None for a missing one."""
+
+    index: int
+    module: str
+    recorded: str | None
+    live: str | None
+
+
+def first_difference(recorded: tuple[Recorded, ...], live: tuple[Recorded, ...]) -> Difference | None:
+    """The first completion whose text differs; None when there is none."""
+    for index, (old, new) in enumerate(zip_longest(recorded, live)):
+        old_text = old.completion.text if old else None
+        new_text = new.completion.text if new else None
+        if old_text != new_text:
+            return Difference(index, (old or new).module, old_text, new_text)
+    return None
+
+
+def replay_live(trace: Trace, engine: Engine) -> tuple[Trajectory, Difference | None]:
+    """Decode the recorded task again on a real engine; raises what `Agent.ask` raises."""
+    live: list[Recorded] = []
+    result = _run(trace, RecordingEngine(engine, live.append))
+    return result, first_difference(trace.completions, tuple(live))
