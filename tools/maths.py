@@ -5,24 +5,109 @@ Source of names and interface texts: allenai/lumos at 146dd9d, eval/gsm/run_eval
 
 from __future__ import annotations
 
+from lumos_edge.errors import ToolError
+from lumos_edge.maths.counting import count
+from lumos_edge.maths.domain import domain_of
 from lumos_edge.maths.evaluation import evaluate
+from lumos_edge.maths.formula import Formula, Listing, Relation, Symbol, assign
+from lumos_edge.maths.inequalities import solve_inequality
+from lumos_edge.maths.solving import Solution, solve
 from lumos_edge.toolbox import (
     Calculation,
+    Context,
     Definition,
+    Equations,
     Example,
+    Inequality,
+    ItemList,
+    PseudoCode,
     tool,
 )
-from lumos_edge.values import Boolean, Equation, Expression, Number, value_of
+from lumos_edge.values import Boolean, Equation, Expression, Interval, Items, Number, Value, value_of
+
+# Solving has no bound of its own, and the user waits for it.
+_TIMEOUT_S = 1.5
 
 
-@tool(interface="Calculator(formula): Calculate the input formula")
+@tool(interface="Calculator(formula): Calculate the input formula", timeout_s=_TIMEOUT_S)
 def Calculator(formula: Calculation) -> Number | Expression | Equation | Boolean:
-    return value_of(evaluate(formula))
+    return value_of(evaluate(formula))  # type: ignore[return-value]
 
 
-@tool(interface="Define(variable/number): Define a variable or a number for latter usage")
-def Define(definition: Definition) -> Number | Expression | Equation:
-    return value_of(evaluate(definition))
+@tool(interface="SetEquation(equation): Set up an equation to be solved", timeout_s=_TIMEOUT_S)
+def SetEquation(equations: Equations) -> Equation | Boolean:
+    """What follows the first equation are assignments, `SetEquation(y = 2*x, x = 3)`."""
+    equation, *assignments = _items(equations)
+    value = value_of(evaluate(assign(equation, dict(map(_assignment, assignments)))))
+    if not isinstance(value, (Equation, Boolean)):
+        raise ToolError(f"an equation is needed, found {value}")
+    return value
+
+
+@tool(interface="SolveEquation(equation): Solve the previous set equation", timeout_s=_TIMEOUT_S)
+def SolveEquation(equations: Equations, context: Context) -> tuple[Number | Expression | Items, ...]:
+    """All real solutions that the question's words allow, in ascending order."""
+    solutions = solve(_items(equations), domain_of(context.question))
+    unknowns = list(solutions[0])
+    if context.n_targets == 1:
+        return (_one_result(solutions, unknowns),)
+    if len(unknowns) == 1:
+        roots = tuple(value_of(solution[unknowns[0]]) for solution in solutions)
+        if len(roots) != context.n_targets:
+            raise ToolError(f"there are {len(roots)} roots for {context.n_targets} results")
+        return roots  # type: ignore[return-value]
+    if len(unknowns) != context.n_targets:
+        raise ToolError(f"there are {len(unknowns)} unknowns for {context.n_targets} results")
+    return tuple(_together([value_of(solution[name]) for solution in solutions]) for name in unknowns)
+
+
+@tool(interface="Count(list): Count the number of elements in the given list", timeout_s=_TIMEOUT_S)
+def Count(elements: ItemList) -> Number:
+    return value_of(count(elements))  # type: ignore[arg-type, return-value]
+
+
+@tool(interface="SolveInequality(inequality): Solve the previous set inequality", timeout_s=_TIMEOUT_S)
+def SolveInequality(inequality: Inequality) -> Interval:
+    return Interval(str(solve_inequality(inequality)))
+
+
+@tool(
+    interface="Code(pseudo_code): Generate a Python function that corresponds to the pseudo code",
+    timeout_s=_TIMEOUT_S,
+)
+def Code(pseudo_code: PseudoCode) -> Number | Expression | Equation | Boolean:
+    """Conditions and functions of the formula language; no program is ever made of it."""
+    return value_of(evaluate(pseudo_code))  # type: ignore[return-value]
+
+
+@tool(
+    interface="Define(variable/number): Define a variable or a number for latter usage", timeout_s=_TIMEOUT_S
+)
+def Define(definition: Definition) -> Number | Expression | Equation | Boolean:
+    return value_of(evaluate(definition))  # type: ignore[return-value]
+
+
+def _items(formulas: Formula) -> tuple[Formula, ...]:
+    items = formulas.items if isinstance(formulas, Listing) else (formulas,)
+    return tuple(item for item in items if item is not None)
+
+
+def _assignment(formula: Formula) -> tuple[str, Formula]:
+    if isinstance(formula, Relation) and formula.operator == "=" and isinstance(formula.left, Symbol):
+        return formula.left.name, formula.right
+    raise ToolError("after the equation an assignment such as x = 3 is needed")
+
+
+def _one_result(solutions: tuple[Solution, ...], unknowns: list[str]) -> Number | Expression | Items:
+    """The roots of one unknown, or of several unknowns the equations `x = 2, y = 3`."""
+    if len(unknowns) == 1:
+        return _together([value_of(solution[unknowns[0]]) for solution in solutions])
+    equations = [Equation(Symbol(name), value) for solution in solutions for name, value in solution.items()]
+    return Items(tuple(equations))
+
+
+def _together(values: list[Value]) -> Number | Expression | Items:
+    return values[0] if len(values) == 1 else Items(tuple(values))  # type: ignore[return-value]
 
 
 EXAMPLES = (
@@ -31,7 +116,7 @@ EXAMPLES = (
         "How many rolls are left?",
         (
             ("Calculate the number of rolls made in the afternoon.", "R1 = Calculator(36 / 3)", "12"),
-            ("Calculate the total number of rolls.", "R2 = Calculator(36 + R1)", "48"),
+            ("Calculate the total number of rolls made.", "R2 = Calculator(36 + R1)", "48"),
             ("Calculate the number of rolls left after 40 were sold.", "R3 = Calculator(R2 - 40)", "8"),
         ),
     ),
@@ -46,6 +131,25 @@ EXAMPLES = (
             ),
             ("Calculate the cost of 2 jackets.", "R3 = Calculator(2 * R2)", "120"),
             ("Calculate the change from $150.", "R4 = Calculator(150 - R3)", "30"),
+        ),
+    ),
+    Example(
+        "Tom reads 15 pages in 30 minutes. How many hours does he need for a book of 240 pages?",
+        (
+            ("Calculate the number of pages Tom reads in an hour.", "R1 = Calculator(15 / 30 * 60)", "30"),
+            ("Calculate the hours needed for the book.", "R2 = Calculator(240 / R1)", "8"),
+        ),
+    ),
+    Example(
+        "Lena is 4 times as old as her son. In 6 years she will be 3 times as old as him. How old is Lena?",
+        (
+            ("Define the son's age as x.", "R1 = Define(x)", "x"),
+            (
+                "Set up and solve the equation for their ages in 6 years.",
+                "R2 = SolveEquation(4 * R1 + 6 = 3 * (R1 + 6))",
+                "12",
+            ),
+            ("Calculate Lena's age.", "R3 = Calculator(4 * R2)", "48"),
         ),
     ),
 )
