@@ -194,7 +194,16 @@ def sum_of_terms(terms: list[Term]) -> Formula:
         [(coefficient * divisor, _multiplied(factors, shared)) for coefficient, factors in terms]
     )
     denominator = _term(Fraction(divisor), tuple(shared.items()))
-    return numerator if denominator == Constant(Fraction(1)) else Operation("/", numerator, denominator)
+    return numerator if denominator == Constant(Fraction(1)) else quotient(numerator, denominator)
+
+
+def quotient(numerator: Formula, denominator: Formula) -> Formula:
+    """`numerator/denominator`, with the sign of a single term in front of it all."""
+    if isinstance(numerator, Constant) and numerator.value < 0:
+        return Negation(Operation("/", Constant(-numerator.value), denominator))
+    if isinstance(numerator, Negation):
+        return Negation(Operation("/", numerator.operand, denominator))
+    return Operation("/", numerator, denominator)
 
 
 def _shared_denominators(terms: list[Term]) -> dict[Formula, int]:

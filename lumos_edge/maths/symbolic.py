@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from decimal import Decimal
+from decimal import Context, Decimal, localcontext
 from fractions import Fraction
 from typing import Any, Final
 
@@ -28,7 +28,7 @@ from lumos_edge.maths.formula import (
     Symbol,
     fold,
 )
-from lumos_edge.maths.polynomial import MAX_TERMS, Term, sum_of_terms
+from lumos_edge.maths.polynomial import MAX_TERMS, Term, quotient, sum_of_terms
 from lumos_edge.maths.printer import print_formula
 
 N_DIGITS: Final = 10
@@ -38,6 +38,7 @@ _KEPT: Final = frozenset({"round", "mod", "gcd", "lcm", "factorial", "binomial"}
 """Functions that stay as they are while their arguments have symbols."""
 
 _MAX_DEGREE: Final = 200
+_SURELY_NOT_ZERO: Final = Fraction(1, 10**20)
 
 
 def simplified(formula: Formula) -> Formula:
@@ -48,7 +49,7 @@ def simplified(formula: Formula) -> Formula:
     """
     import sympy
 
-    with _bounded():
+    with bounded():
         expression = to_sympy(formula)
         if expression.is_number:
             expression = sympy.radsimp(sympy.expand(sympy.sqrtdenest(expression)))
@@ -61,24 +62,54 @@ def approximate(formula: Formula, n_digits: int = N_DIGITS) -> Fraction:
     """A number without symbols to so many significant digits; a rational one is given exactly."""
     if isinstance(formula, Constant):
         return formula.value
-    with _bounded():
-        return _decimal(to_sympy(formula), n_digits)
+    with bounded():
+        return decimal_of(to_sympy(formula), n_digits)
+
+
+def estimate(formula: Formula) -> Fraction:
+    """A number without symbols to about 30 significant digits, without sympy where it has square roots only."""
+    if isinstance(formula, Constant):
+        return formula.value
+    with localcontext(Context(prec=60)):
+        number = fold(formula, _estimated)
+    return approximate(formula, 30) if number is None else Fraction(number)
 
 
 def sign(formula: Formula) -> int:
     """-1, 0 or 1 for a number without symbols."""
-    if isinstance(formula, Constant):
-        return (formula.value > 0) - (formula.value < 0)
-    with _bounded():
-        expression = to_sympy(formula)
-        if expression.equals(0):
-            return 0
-        return 1 if _decimal(expression, 30) > 0 else -1
+    number = estimate(formula)
+    if not isinstance(formula, Constant) and abs(number) < _SURELY_NOT_ZERO:
+        with bounded():
+            if to_sympy(formula).equals(0):
+                return 0
+    return (number > 0) - (number < 0)
+
+
+def _estimated(node: Formula, parts: tuple[Decimal | None, ...]) -> Decimal | None:
+    numbers = [part for part in parts if part is not None]
+    if len(numbers) < len(parts):
+        return None
+    match node:
+        case Constant(value):
+            return Decimal(value.numerator) / Decimal(value.denominator)
+        case Negation():
+            return -numbers[0]
+        case Operation("+"):
+            return numbers[0] + numbers[1]
+        case Operation("-"):
+            return numbers[0] - numbers[1]
+        case Operation("*"):
+            return numbers[0] * numbers[1]
+        case Operation("/") if numbers[1]:
+            return numbers[0] / numbers[1]
+        case Function("sqrt") if numbers[0] >= 0:
+            return numbers[0].sqrt()
+    return None
 
 
 @contextmanager
-def _bounded() -> Iterator[None]:
-    """sympy recurses over nested roots, and its numbers refuse what they cannot tell from 0."""
+def bounded() -> Iterator[None]:
+    """Turn into `ToolError` that sympy recurses over nested roots, and what it cannot tell from 0."""
     try:
         yield
     except RecursionError:
@@ -108,7 +139,7 @@ def _node(node: Formula, parts: tuple[Any, ...]) -> Any:
 
     match node:
         case Constant(value):
-            return _rational(value)
+            return rational(value)
         case Symbol(name):
             return sympy.pi if name == "pi" else sympy.Symbol(name, real=True)
         case Negation():
@@ -154,7 +185,7 @@ def _check_power(base: Any, exponent: Any) -> None:
 
     if not exponent.is_number:
         return
-    size = abs(float(_decimal(exponent, 15)))
+    size = abs(float(decimal_of(exponent, 15)))
     numerals = base.atoms(sympy.Rational)
     n_digits = sum(math.log10(max(abs(number.p), number.q)) for number in numerals if number)
     arithmetic.check_digits(n_digits * size)
@@ -171,7 +202,7 @@ def _function(name: str, arguments: tuple[Any, ...]) -> Any:
     if all(argument.is_Rational for argument in arguments):
         exact = arithmetic.FUNCTIONS[name](*(Fraction(int(a.p), int(a.q)) for a in arguments))
         if exact is not None:
-            return _rational(exact)
+            return rational(exact)
     if name in _KEPT:
         return _kept(name, arguments)
     functions: dict[str, Callable[..., Any]] = {
@@ -203,7 +234,7 @@ def _kept(name: str, arguments: tuple[Any, ...]) -> Any:
         return left - right * sympy.floor(left / right)
     if name == "round":
         value, places = (*arguments, sympy.Integer(0))[:2]
-        scale = _rational(Fraction(10) ** int(places))
+        scale = rational(Fraction(10) ** int(places))
         nearest = sympy.floor(abs(value) * scale + sympy.Rational(1, 2)) / scale
         return nearest if value.is_nonnegative else -nearest
     found = ", ".join(str(argument) for argument in arguments)
@@ -214,17 +245,19 @@ def _exponential(exponent: Any) -> Any:
     import sympy
 
     if exponent.is_number:
-        arithmetic.check_digits(abs(float(_decimal(exponent, 15))) / math.log(10))
+        arithmetic.check_digits(abs(float(decimal_of(exponent, 15))) / math.log(10))
     return sympy.exp(exponent)
 
 
-def _rational(value: Fraction) -> Any:
+def rational(value: Fraction) -> Any:
+    """sympy's number of the same value."""
     import sympy
 
     return sympy.Rational(value.numerator, value.denominator)
 
 
-def _decimal(expression: Any, n_digits: int) -> Fraction:
+def decimal_of(expression: Any, n_digits: int) -> Fraction:
+    """A sympy number to so many significant digits; `ToolError` when it is not real."""
     import sympy
 
     number = sympy.N(expression, n_digits)
@@ -244,7 +277,7 @@ def from_sympy(expression: Any) -> Formula:
         raise ToolError(f"{expression} is not a real number")
     numerator, denominator = sympy.fraction(expression)
     if denominator.is_Add:
-        return Operation("/", _sum(numerator), _sum(denominator))
+        return quotient(_sum(numerator), _sum(denominator))
     return _sum(numerator, denominator)
 
 
@@ -294,7 +327,7 @@ def _atom(expression: Any) -> Formula:
     if name is not None:
         return Function(name, tuple(from_sympy(argument) for argument in expression.args))
     if expression.is_number:
-        return Constant(_decimal(expression, N_DIGITS))
+        return Constant(decimal_of(expression, N_DIGITS))
     raise ToolError(f"{expression} cannot be written as a formula")
 
 
