@@ -49,7 +49,7 @@ def of_pack(manifest: Manifest) -> ModelChoice:
         store.path(manifest.base),
         adapters,
         {module: part.template for module, part in modules.items()},
-        manifest.formulation,
+        "onetime" if manifest.formulation == "onetime" else "iterative",
         manifest.tools,
         manifest.n_ctx,
     )

@@ -252,7 +252,7 @@ _MAYBE_CONTROL = r"<[^<>\s]{1,40}>|\[/?[A-Z_]{2,20}\]"
 _CONTENT = "\ue000(\\d+)\ue001"
 
 # For models without a chat template of their own; these tags are plain text to every vocabulary.
-_PLAIN_CHAT = "{% for m in messages %}<|{{ m.role }}|>\n{{ m.content }}\n\n{% endfor %}<|assistant|>\n"
+_PLAIN_CHAT = "{% for m in messages %}<|{{ m.role }}|>\n{{ m.content }}\n\n{% endfor %}{{ '<|assistant|>\n' }}"
 
 
 @dataclass(frozen=True)
