@@ -6,10 +6,13 @@ import hashlib
 import json
 import os
 import pty
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -31,6 +34,9 @@ size_bytes = {len(CONTENT)}
 sha256 = "{SHA256}"
 licence = "MIT"
 """
+
+if TYPE_CHECKING:
+    from tests.conftest import Publisher
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -179,3 +185,21 @@ def test_show_of_a_recipe_ends_with_its_commands(run: Run) -> None:
     assert "ai2lumos/lumos_unified_plan_iterative-13B" in shown
     assert "2 x 26.0 GB" in shown
     assert shown.splitlines()[-1].startswith("  lumos-edge convert pack lumos-unified-iterative-13b ")
+
+
+def test_ctrl_c_ends_a_pull_cleanly_and_keeps_what_has_arrived(mine: Path, publisher: Publisher) -> None:
+    sha256 = hashlib.sha256(publisher.content).hexdigest()
+    text = MANIFEST.replace(SHA256, sha256).replace(f"= {len(CONTENT)}", f"= {len(publisher.content)}")
+    (config_folder() / "models" / "mine.toml").write_text(f'{text}url = "{publisher.url}"\n')
+    publisher.pause_s = 0.1
+    part = data_folder() / "models" / sha256[:16] / "mine.gguf.part"
+    command = [sys.executable, "-m", "lumos_edge", "models", "pull", "mine"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        while not (part.exists() and part.stat().st_size):
+            assert process.poll() is None
+            time.sleep(0.02)
+        process.send_signal(signal.SIGINT)
+        out, errors = process.communicate()
+    assert (process.returncode, out) == (130, "")
+    assert errors.splitlines()[-1] == "lumos-edge: interrupted"
+    assert part.stat().st_size
