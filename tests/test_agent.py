@@ -1,0 +1,238 @@
+"""The loop: both formulations, retry, budgets, answers."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Generator
+from typing import Any
+
+import pytest
+
+from lumos_edge.agent import Agent, Budget
+from lumos_edge.engine import Completion, Grammar, Prompt, Sampling
+from lumos_edge.errors import (
+    BudgetExceeded,
+    Cancelled,
+    DeadlineExceeded,
+    RepeatedActions,
+    TooManyActions,
+    TooManySubgoals,
+    TooManyTokens,
+)
+from lumos_edge.templates import LumosTemplate
+from lumos_edge.toolbox import Toolbox
+from lumos_edge.trajectory import (
+    Event,
+    Executed,
+    Finished,
+    Formulation,
+    Grounded,
+    Module,
+    Planned,
+    Task,
+    TextPiece,
+    Trajectory,
+)
+from tests.scripted import ScriptedEngine
+
+TASK = Task("A farmer has 3 fields with 40 rows each. Half of the rows are beans. How many rows are beans?")
+LUMOS = LumosTemplate("train", "<s>", "</s>")
+MATHS = Toolbox.of_packs(["maths"])
+
+
+def agent(engine: Any, formulation: Formulation = "iterative", **budget: Any) -> Agent:
+    return Agent(engine, LUMOS, LUMOS, MATHS, formulation=formulation, budget=Budget(**budget))
+
+
+def events_until(agent: Agent, error: type[BudgetExceeded]) -> list[Event]:
+    """The events of a run that ends with this error."""
+    events = []
+    with pytest.raises(error):
+        for event in agent.run(TASK):
+            events.append(event)
+    return events
+
+
+def last(events: list[Event]) -> Trajectory:
+    assert isinstance(events[-1], Finished)
+    return events[-1].trajectory
+
+
+def test_onetime_is_two_completions() -> None:
+    engine = ScriptedEngine(
+        "Subgoal 1: Calculate the number of rows.; Subgoal 2: Calculate the rows of beans.",
+        "R1 = Calculator(3 * 40); R2 = Calculator(R1 / 2)",
+    )
+    trajectory = agent(engine, "onetime").ask(TASK)
+    assert str(trajectory.answer) == "60"
+    assert [module for module, _ in engine.prompts] == ["planner", "grounder"]
+    assert "Subgoal 2: Calculate the rows of beans." in engine.prompt_text()
+
+
+def test_iterative_is_two_completions_for_a_subgoal_and_one_to_stop() -> None:
+    engine = ScriptedEngine(
+        "Subgoal 1: Calculate the number of rows.",
+        "R1 = Calculator(3 * 40)",
+        "No, I will keep planning. Subgoal 2: Calculate the rows of beans.",
+        "R2 = Calculator(R1 / 2)",
+        "Yes, I will stop planning.",
+    )
+    trajectory = agent(engine).ask(TASK)
+    assert str(trajectory.answer) == "60"
+    assert [module for module, _ in engine.prompts] == ["planner", "grounder"] * 2 + ["planner"]
+    assert "The executed result for Subgoal 2 is 60. Should we stop planning?" in engine.prompt_text()
+
+
+def test_events_come_as_things_happen() -> None:
+    engine = ScriptedEngine("Subgoal 1: Count.", "R1 = Calculator(3 * 40)", "Yes, I will stop planning.")
+    kinds = [type(event) for event in agent(engine).run(TASK)]
+    assert kinds == [TextPiece, Planned, TextPiece, Grounded, Executed, TextPiece, Finished]
+
+
+def test_output_is_the_answer_where_it_is_named() -> None:
+    engine = ScriptedEngine("Subgoal 1: Count.", "R1 = Calculator(3 * 40); Output = Calculator(R1 + 1)")
+    assert str(agent(engine, "onetime").ask(TASK).answer) == "121"
+
+
+def test_a_failed_action_is_told_to_the_grounder_once() -> None:
+    engine = ScriptedEngine(
+        "Subgoal 1: Divide.",
+        "R1 = Calculator(1 / 0)",
+        "R1 = Calculator(1 / 2)",
+        "Yes, I will stop planning.",
+    )
+    trajectory = agent(engine).ask(TASK)
+    assert str(trajectory.answer) == "0.5"
+    assert "R1 = Calculator(1 / 0) failed: division by zero" in engine.prompt_text(2)
+    assert len(trajectory.steps[0].attempts) == 2
+
+
+def test_results_of_a_failed_attempt_are_forgotten() -> None:
+    engine = ScriptedEngine(
+        "Subgoal 1: Divide.",
+        "R1 = Calculator(5); R2 = Calculator(1 / 0)",
+        "R1 = Calculator(7)",
+        "No, I will keep planning. Subgoal 2: Add.",
+        "R2 = Calculator(R1 + 1)",
+        "Yes, I will stop planning.",
+    )
+    assert str(agent(engine).ask(TASK).answer) == "8"
+
+
+def test_after_the_retry_the_planner_is_told() -> None:
+    engine = ScriptedEngine(
+        "Subgoal 1: Divide.",
+        "R1 = Calculator(1 / 0)",
+        "R1 = Calculator(2 / 0)",
+        "Yes, I will stop planning.",
+    )
+    trajectory = agent(engine).ask(TASK)
+    assert "The executed result for Subgoal 1 is not available." in engine.prompt_text()
+    assert (trajectory.answer, trajectory.error) == (None, "NoAnswer")
+    assert "division by zero" in trajectory.message
+
+
+def test_text_that_is_no_action_is_an_error_of_the_step() -> None:
+    engine = ScriptedEngine("Subgoal 1: x", "R1 = Calcul", "R1 = Calculator(4)", is_checked=False)
+    trajectory = agent(engine, "onetime").ask(TASK)
+    assert str(trajectory.answer) == "4"
+    assert "expected a tool" in trajectory.steps[0].attempts[0].error
+
+
+def test_a_planner_that_never_stops_still_answers() -> None:
+    engine = ScriptedEngine(
+        "Subgoal 1: Count.",
+        "R1 = Calculator(1)",
+        "No, I will keep planning. Subgoal 2: Count.",
+        "R2 = Calculator(2)",
+    )
+    assert str(agent(engine, max_subgoals=2).ask(TASK).answer) == "2"
+
+
+def test_no_result_within_the_subgoals_is_a_budget_error() -> None:
+    engine = ScriptedEngine("Subgoal 1: Divide.", "R1 = Calculator(1 / 0)", "R1 = Calculator(2 / 0)")
+    trajectory = last(events_until(agent(engine, max_subgoals=1), TooManySubgoals))
+    assert trajectory.error == "TooManySubgoals"
+    assert len(trajectory.steps) == 1
+
+
+def repeating(number: int) -> list[str]:
+    keep = "No, I will keep planning. " if number > 1 else ""
+    return [f"{keep}Subgoal {number}: Count again.", f"R{number} = Calculator(3 * 40)"]
+
+
+def test_repeated_actions_end_the_run() -> None:
+    """The result that there is, is the answer: the planner only did not say that it was through."""
+    engine = ScriptedEngine(*repeating(1), *repeating(2), *repeating(3), *repeating(4))
+    trajectory = agent(engine).ask(TASK)
+    assert str(trajectory.answer) == "120"
+    assert len(trajectory.steps) == 3
+
+
+def test_repeated_failures_end_the_run_with_the_reason() -> None:
+    fail = "R1 = Calculator(1 / 0)"
+    keep = "No, I will keep planning. Subgoal {}: Divide."
+    engine = ScriptedEngine(
+        "Subgoal 1: Divide.", fail, fail, keep.format(2), fail, fail, keep.format(3), fail, fail
+    )
+    trajectory = last(events_until(agent(engine), RepeatedActions))
+    assert "repeated earlier actions" in trajectory.message
+
+
+def test_too_many_actions() -> None:
+    engine = ScriptedEngine("Subgoal 1: Count.", "R1 = Calculator(1); R2 = Calculator(2); R3 = Calculator(3)")
+    events = events_until(agent(engine, max_actions=2), TooManyActions)
+    assert sum(isinstance(event, Executed) for event in events) == 2
+
+
+def test_too_many_tokens() -> None:
+    engine = ScriptedEngine("Subgoal 1: Count all of the many rows.")
+    assert "8 tokens were written, the limit is 3" in str(
+        last(events_until(agent(engine, max_tokens=3), TooManyTokens)).message
+    )
+
+
+def test_the_deadline() -> None:
+    engine = ScriptedEngine("Subgoal 1: Count.")
+    assert last(events_until(agent(engine, timeout_s=1e-9), DeadlineExceeded)).answer is None
+
+
+class Waiting:
+    """An engine that waits to be cancelled."""
+
+    def __init__(self) -> None:
+        self.started = threading.Event()
+        self.cancelled = threading.Event()
+
+    def complete(
+        self, module: Module, prompt: Prompt, grammar: Grammar, *, max_tokens: int, sampling: Sampling
+    ) -> Generator[str, None, Completion]:
+        self.started.set()
+        assert self.cancelled.wait(10)
+        yield "Subgoal 1: Count."
+        return Completion("Subgoal 1: Count.")
+
+    def cancel(self) -> None:
+        self.cancelled.set()
+
+
+def test_cancel_from_another_thread_also_between_completions() -> None:
+    engine = Waiting()
+    runner = agent(engine)
+    thread = threading.Thread(target=lambda: (engine.started.wait(10), runner.cancel()))
+    thread.start()
+    with pytest.raises(Cancelled):
+        runner.ask(TASK)
+    thread.join()
+
+
+@pytest.mark.parametrize("question", ["", "  \n", "x" * 20_001])
+def test_a_question_that_cannot_be_one_is_a_value_error(question: str) -> None:
+    with pytest.raises(ValueError, match="question"):
+        agent(ScriptedEngine()).ask(Task(question))
+
+
+@pytest.mark.parametrize("budget", [{"max_subgoals": 0}, {"max_tokens": -1}, {"timeout_s": -1.0}])
+def test_a_budget_that_cannot_be_one_is_a_value_error(budget: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=next(iter(budget))):
+        Budget(**budget)

@@ -1,0 +1,120 @@
+"""Recorded runs, and running them again."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lumos_edge import trace
+from lumos_edge.agent import Agent, Budget
+from lumos_edge.errors import BudgetExceeded, TraceError
+from lumos_edge.templates import LumosTemplate
+from lumos_edge.toolbox import Toolbox
+from lumos_edge.trajectory import Finished, Task
+from tests.scripted import ScriptedEngine
+
+TEXTS = (
+    "Subgoal 1: Calculate the number of rows.",
+    "R1 = Calculator(1 / 0)",
+    "R1 = Calculator(3 * 40)",
+    "No, I will keep planning. Subgoal 2: Calculate the rows of beans.",
+    "R2 = Calculator(R1 / 2)",
+    "Yes, I will stop planning.",
+)
+MODEL: dict[str, Any] = {"name": "scripted", "base": "none", "adapters": {}, "n_ctx": 0}
+
+
+def recorded(file: Path, *texts: str, budget: Budget | None = None) -> Any:
+    """Record a run of these texts; returns its trajectory."""
+    template = LumosTemplate("eval", "", "")
+    agent = Agent(
+        ScriptedEngine(*texts),
+        template,
+        template,
+        Toolbox.of_packs(["maths"]),
+        formulation="iterative",
+        budget=budget,
+    )
+    finished = None
+    with file.open("w", encoding="utf-8") as lines:
+        keep = lambda record: lines.write(json.dumps(record) + "\n")  # noqa: E731
+        try:
+            for event in trace.record(agent, Task("How many rows are beans?"), MODEL, keep):
+                finished = event.trajectory if isinstance(event, Finished) else None
+        except BudgetExceeded:
+            pass
+    return finished
+
+
+def test_replay_gives_the_same_trajectory_without_a_model(tmp_path: Path) -> None:
+    trajectory = recorded(tmp_path / "run.jsonl", *TEXTS)
+    read = trace.read(tmp_path / "run.jsonl")
+    assert read.trajectory == trajectory
+    assert [item.completion.text for item in read.completions] == list(TEXTS)
+    assert trace.replay(read) == trajectory
+    assert str(trajectory.answer) == "60"
+
+
+def test_a_run_that_its_budget_ended_replays_too(tmp_path: Path) -> None:
+    trajectory = recorded(tmp_path / "run.jsonl", *TEXTS[:3], budget=Budget(max_actions=1))
+    assert trajectory.error == "TooManyActions"
+    assert trace.replay(trace.read(tmp_path / "run.jsonl")) == trajectory
+
+
+def test_a_changed_record_is_noticed(tmp_path: Path) -> None:
+    file = tmp_path / "run.jsonl"
+    recorded(file, *TEXTS)
+    file.write_text(file.read_text().replace("Calculator(3 * 40)", "Calculator(3 * 41)"))
+    with pytest.raises(TraceError, match="leaves the record"):
+        trace.replay(trace.read(file))
+
+
+def test_a_record_that_ends_early_is_noticed(tmp_path: Path) -> None:
+    file = tmp_path / "run.jsonl"
+    recorded(file, *TEXTS)
+    lines = file.read_text().splitlines()
+    file.write_text("\n".join(lines[:3]))
+    read = trace.read(file)
+    assert read.trajectory is None
+    with pytest.raises(TraceError, match="no further completion"):
+        trace.replay(read)
+
+
+def test_the_first_difference_of_another_run_is_found(tmp_path: Path) -> None:
+    recorded(tmp_path / "run.jsonl", *TEXTS)
+    read = trace.read(tmp_path / "run.jsonl")
+    other = list(TEXTS)
+    other[4] = "R2 = Calculator(R1 / 4)"
+    trajectory, difference = trace.replay_live(read, ScriptedEngine(*other))
+    assert str(trajectory.answer) == "30"
+    assert difference == trace.Difference(4, "grounder", TEXTS[4], other[4])
+    same, none = trace.replay_live(read, ScriptedEngine(*TEXTS))
+    assert (same, none) == (read.trajectory, None)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("", "has no run record"),
+        ("{}", "line 1: no record of a run"),
+        ("not json", "line 1: no record"),
+        ('{"record": "run", "question": 5}', "has no run record"),
+        ('{"record": "completion", "module": "planner"}', "line 1: no record"),
+        ("\x00\xff", "no record"),
+    ],
+)
+def test_another_file_is_refused_with_its_line(tmp_path: Path, content: str, message: str) -> None:
+    file = tmp_path / "run.jsonl"
+    file.write_text(content, "latin-1")
+    with pytest.raises(TraceError, match=message if content != "\x00\xff" else "cannot be read"):
+        trace.read(file)
+
+
+def test_a_run_record_that_describes_none_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "run.jsonl"
+    file.write_text('{"record": "run", "question": "x", "tools": []}')
+    with pytest.raises(TraceError, match="first line does not describe a run"):
+        trace.replay(trace.read(file))
