@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-
 from random import Random
 
 import llguidance

@@ -16,7 +16,9 @@ def balanced() -> st.SearchStrategy[str]:
     words = st.text(st.characters(exclude_characters="()\n\r", exclude_categories=["Cs", "Cc"]), max_size=8)
     pieces = st.sampled_from(["; R2 = ", ", Query: ", "R1", "Output = ", " = ", ". "]) | words
     return st.recursive(
-        pieces, lambda inner: st.lists(inner | inner.map("({})".format), max_size=4).map("".join), max_leaves=8
+        pieces,
+        lambda inner: st.lists(inner | inner.map("({})".format), max_size=4).map("".join),
+        max_leaves=8,
     )
 
 

@@ -46,10 +46,9 @@ def agent(engine: Any, formulation: Formulation = "iterative", **budget: Any) ->
 
 def events_until(agent: Agent, error: type[BudgetExceeded]) -> list[Event]:
     """The events of a run that ends with this error."""
-    events = []
+    events: list[Event] = []
     with pytest.raises(error):
-        for event in agent.run(TASK):
-            events.append(event)
+        events.extend(agent.run(TASK))
     return events
 
 
@@ -219,7 +218,12 @@ class Waiting:
 def test_cancel_from_another_thread_also_between_completions() -> None:
     engine = Waiting()
     runner = agent(engine)
-    thread = threading.Thread(target=lambda: (engine.started.wait(10), runner.cancel()))
+
+    def cancel_when_started() -> None:
+        assert engine.started.wait(10)
+        runner.cancel()
+
+    thread = threading.Thread(target=cancel_when_started)
     thread.start()
     with pytest.raises(Cancelled):
         runner.ask(TASK)

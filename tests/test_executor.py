@@ -34,7 +34,9 @@ def run(text: str, bindings: dict[str, Value] | None = None, *, task: Task = TAS
 
 def test_the_papers_square_example() -> None:
     """Reference code: loses the task (M4, M5, M7, M8)."""
-    task = Task("The sum of the squares of three consecutive positive even numbers is $12296$. Find the product.")
+    task = Task(
+        "The sum of the squares of three consecutive positive even numbers is $12296$. Find the product."
+    )
     shown = run(
         "R1 = Define(n-2); R2 = Define(n); R3 = Define(n+2); R4 = Calculator(R1^2); R5 = Calculator(R2^2); "
         "R6 = Calculator(R3^2); R8 = SolveEquation(R4 + R5 + R6 = 12296); R9 = Code(If R8 > 0, R8, -R8); "
@@ -201,7 +203,9 @@ def test_results_reach_a_tool_as_they_are() -> None:
         return Items((one, *many))
 
     bindings: dict[str, Value] = {"R1": Text("R2"), "R2": Text("b")}
-    assert execute(f, "R3 = f(R1, [R2, R1])", bindings).values == (Items((Text("R2"), Text("b"), Text("R2"))),)
+    assert execute(f, "R3 = f(R1, [R2, R1])", bindings).values == (
+        Items((Text("R2"), Text("b"), Text("R2"))),
+    )
 
 
 def test_a_result_that_no_formula_can_use_is_named() -> None:

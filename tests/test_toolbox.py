@@ -23,12 +23,13 @@ from lumos_edge.toolbox import (
     ReferencesArgument,
     TextArgument,
     Toolbox,
+    ValueTypes,
     load_pack,
     pack_names,
     tool,
 )
 from lumos_edge.trajectory import Task
-from lumos_edge.values import Boolean, Interval, Items, Number, Text
+from lumos_edge.values import Boolean, Interval, Items, Number, Text, Value
 
 
 @tool(labels={"question": "Question"}, timeout_s=2.0)
@@ -125,13 +126,13 @@ def test_actions_are_checked(action: str, error: type[Exception], message: str) 
 
 def test_an_alias_has_the_types_of_its_result() -> None:
     toolbox = Toolbox([answer])
-    types = {"R1": frozenset({Interval, Text})}
+    types: dict[str, ValueTypes] = {"R1": frozenset({Interval, Text})}
     action = parse_actions("Output = R1")[0]
     toolbox.check(action, types)
     assert toolbox.result_types(action, types) == types["R1"]
 
 
-PACK = '''
+PACK = """
 from lumos_edge.toolbox import Example, tool
 from lumos_edge.values import Number
 
@@ -141,7 +142,7 @@ def Twice(amount: Number) -> Number:
     return Number(2 * amount.value)
 
 EXAMPLES = (Example("How much is twice 4?", (("Double 4.", "R1 = Twice(4)", "8"),)),)
-'''
+"""
 
 
 def test_a_users_pack_is_found_by_name_and_by_path(tmp_path: Path) -> None:
@@ -165,7 +166,10 @@ def test_a_users_pack_is_found_by_name_and_by_path(tmp_path: Path) -> None:
         ("x = 1", "defines no tool"),
         ("def f(:", "cannot be loaded: SyntaxError"),
         ("import no_such_module", "cannot be loaded: ModuleNotFoundError"),
-        ("from lumos_edge.toolbox import tool\n@tool\ndef f(x: int) -> int: ...", "cannot be loaded: TypeError"),
+        (
+            "from lumos_edge.toolbox import tool\n@tool\ndef f(x: int) -> int: ...",
+            "cannot be loaded: TypeError",
+        ),
     ],
 )
 def test_a_pack_that_does_not_do_is_an_error(tmp_path: Path, source: str, message: str) -> None:
@@ -187,7 +191,7 @@ def test_the_examples_of_the_maths_pack_are_right() -> None:
     maths = Toolbox.of_packs(["maths"])
     executor = Executor(maths)
     for example in maths.examples:
-        bindings = {}
+        bindings: dict[str, Value] = {}
         for _, actions, shown in example.solution:
             for action in parse_actions(actions):
                 result = executor.execute(action, bindings, Task(example.question))

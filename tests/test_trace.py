@@ -40,7 +40,10 @@ def recorded(file: Path, *texts: str, budget: Budget | None = None) -> Any:
     )
     finished = None
     with file.open("w", encoding="utf-8") as lines:
-        keep = lambda record: lines.write(json.dumps(record) + "\n")  # noqa: E731
+
+        def keep(record: dict[str, Any]) -> None:
+            lines.write(json.dumps(record) + "\n")
+
         try:
             for event in trace.record(agent, Task("How many rows are beans?"), MODEL, keep):
                 finished = event.trajectory if isinstance(event, Finished) else None

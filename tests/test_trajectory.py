@@ -16,7 +16,10 @@ FAILED = Result((), "ToolError", "division by zero", 0.1)
 
 def test_json_both_ways() -> None:
     steps = (
-        Step((Subgoal(1, "Count."),), (Attempt(ONE, (FAILED,)), Attempt((), (), "cut off"), Attempt(ONE, (VALUE,)))),
+        Step(
+            (Subgoal(1, "Count."),),
+            (Attempt(ONE, (FAILED,)), Attempt((), (), "cut off"), Attempt(ONE, (VALUE,))),
+        ),
     )
     for trajectory in (
         Trajectory(Task("How many?"), "iterative", steps, Number(Fraction(1))),
@@ -28,7 +31,7 @@ def test_json_both_ways() -> None:
 
 
 def test_how_long_it_took_is_no_difference() -> None:
-    assert VALUE == Result((Number(Fraction(1)),), elapsed_s=0.1)
+    assert Result((Number(Fraction(1)),), elapsed_s=0.1) == VALUE
 
 
 def test_an_attempt_fails_by_its_text_its_results_or_its_emptiness() -> None:

@@ -73,7 +73,8 @@ def test_formulas_become_values_and_back() -> None:
 
 
 @pytest.mark.parametrize(
-    "data", [{"type": "Number", "text": "x"}, {"type": "Equation", "text": "x"}, {"type": "Boolean", "text": "yes"}]
+    "data",
+    [{"type": "Number", "text": "x"}, {"type": "Equation", "text": "x"}, {"type": "Boolean", "text": "yes"}],
 )
 def test_other_data_is_refused(data: dict[str, str]) -> None:
     with pytest.raises((KeyError, ValueError, ActionError)):
