@@ -11,7 +11,7 @@ from lumos_edge.agent import Agent, Budget
 from lumos_edge.engine import Sampling
 from lumos_edge.manifest import Manifest, ModelFile
 from lumos_edge.manifest import Module as ModulePart
-from lumos_edge.templates import ChatTemplate, FewshotTemplate, LumosTemplate, PromptTemplate
+from lumos_edge.templates import ChatTemplate, CompactTemplate, FewshotTemplate, LumosTemplate, PromptTemplate
 from lumos_edge.toolbox import Toolbox
 from lumos_edge.trajectory import Formulation, Module
 
@@ -111,4 +111,6 @@ def _template(model: Model, name: str) -> PromptTemplate:
         return FewshotTemplate(
             ChatTemplate.of_vocabulary(source, bos=model.bos, eos=model.eos, is_control=model.is_control)
         )
+    if name == "compact":
+        return CompactTemplate(model.eos)
     return LumosTemplate("eval" if name == "lumos-eval" else "train", model.bos, model.eos)

@@ -23,7 +23,7 @@ else:
     import tomli as tomllib
 
 FORMULATIONS = ("iterative", "onetime")
-TEMPLATES = ("fewshot", "lumos", "lumos-eval")
+TEMPLATES = ("fewshot", "lumos", "lumos-eval", "compact")
 BUILT_IN_DEFAULT = "base"
 
 _MODULES = ("planner", "grounder", "reader")

@@ -1,8 +1,9 @@
 """Prompt templates: how a module's conversation is worded and laid out.
 
 A conversation is a function of the trajectory so far, and only grows at its end: that is what lets an engine keep
-each module's KV cache. `LumosTemplate` is the paper's, byte for byte; `FewshotTemplate` lets any chat model be a
-planner and a grounder by examples, through the chat template in its own GGUF file.
+each module's KV cache. `LumosTemplate` is the paper's, byte for byte; `CompactTemplate` is for adapters of our own;
+`FewshotTemplate` lets any chat model be a planner and a grounder by examples, through the chat template in its own
+GGUF file.
 """
 
 from __future__ import annotations
@@ -187,6 +188,46 @@ class LumosTemplate:
         return tuple(pieces)
 
 
+# -- compact ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class CompactTemplate:
+    """Short prompts for adapters that were trained on them: no instructions, and no list of tools, which the grammar
+    enforces anyway. The grounder's conversation begins as the planner's does, so one training sequence serves both.
+    """
+
+    eos: str
+
+    def planner(
+        self, task: Task, toolbox: Toolbox, steps: Sequence[Step], formulation: Formulation
+    ) -> Prompt:
+        """See `PromptTemplate.planner`; the observation is the bare result."""
+        pieces = self._first(task, formulation)
+        for step in steps:
+            result = step.done.results[-1] if step.done else "not available"
+            pieces += [planner_answer(step.subgoals), Control(self.eos), f"{result}\n"]
+        return tuple(pieces)
+
+    def grounder(
+        self, task: Task, toolbox: Toolbox, steps: Sequence[Step], current: Step, formulation: Formulation
+    ) -> Prompt:
+        """See `PromptTemplate.grounder`; after a failed attempt stands why it failed."""
+        pieces = self._first(task, formulation)
+        for step in [*steps, current]:
+            pieces += ["; ".join(map(str, step.subgoals)), Control(self.eos)]
+            for number, attempt in enumerate(step.attempts, 1):
+                pieces += [_attempt_text(attempt), Control(self.eos)]
+                if step is current or number < len(step.attempts):
+                    pieces.append(f"{attempt.failure}\n")
+        return tuple(pieces)
+
+    def _first(self, task: Task, formulation: Formulation) -> list[str | Control]:
+        # The end token also begins: the first position draws attention that belongs nowhere (arXiv 2309.17453).
+        ending = "\n" if formulation == "onetime" else "\nNext:\n"
+        return [Control(self.eos), task.question.strip() + ending]
+
+
 # -- few-shot --------------------------------------------------------------------------------------------------
 
 _PLAN_SYSTEM = (
@@ -252,7 +293,9 @@ _MAYBE_CONTROL = r"<[^<>\s]{1,40}>|\[/?[A-Z_]{2,20}\]"
 _CONTENT = "\ue000(\\d+)\ue001"
 
 # For models without a chat template of their own; these tags are plain text to every vocabulary.
-_PLAIN_CHAT = "{% for m in messages %}<|{{ m.role }}|>\n{{ m.content }}\n\n{% endfor %}{{ '<|assistant|>\n' }}"
+_PLAIN_CHAT = (
+    "{% for m in messages %}<|{{ m.role }}|>\n{{ m.content }}\n\n{% endfor %}{{ '<|assistant|>\n' }}"
+)
 
 
 @dataclass(frozen=True)
@@ -347,6 +390,8 @@ def write_json(template: PromptTemplate) -> dict[str, Any]:
     """A template as JSON data, for a trace."""
     if isinstance(template, LumosTemplate):
         return {"template": "lumos", "variant": template.variant, "bos": template.bos, "eos": template.eos}
+    if isinstance(template, CompactTemplate):
+        return {"template": "compact", "eos": template.eos}
     assert isinstance(template, FewshotTemplate)
     chat = template.chat
     return {
@@ -362,6 +407,8 @@ def read_json(data: dict[str, Any]) -> PromptTemplate:
     """The inverse of `write_json`; raises KeyError for other data."""
     if data["template"] == "lumos":
         return LumosTemplate(data["variant"], data["bos"], data["eos"])
+    if data["template"] == "compact":
+        return CompactTemplate(data["eos"])
     return FewshotTemplate(
         ChatTemplate(data["source"], data["bos"], data["eos"], frozenset(data["controls"]))
     )
