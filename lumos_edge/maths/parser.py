@@ -10,6 +10,7 @@ modulo and multiplication without a sign; `^`, from the right; and what ends its
 - A parenthesis after a reference always applies it: `R1(2)` puts 2 in the place of R1's variable.
 - A comma between digits belongs to the number (`12,296`) where no list is open. In a list of equations it
   does if no equation begins behind it.
+- `a//b` is the quotient without its rest, `floor(a/b)`.
 - `log` has base 10 unless a second argument says otherwise, `ln` has base e; angles are in radians, those
   with `°` in degrees.
 """
@@ -210,6 +211,9 @@ class _Parser:
                 left = Operation(self.take().text, left, self.expression(_PRODUCT))
             elif level <= _PRODUCT and self.at("*", "/"):
                 left = Operation(self.take().text, left, self.expression(_POWER))
+            elif level <= _PRODUCT and self.at("//"):
+                self.take()
+                left = Function("floor", (Operation("/", left, self.expression(_POWER)),))
             elif with_modulo and level <= _PRODUCT and (self.at("%") or self.at_word("mod")):
                 self.take()
                 left = Function("mod", (left, self.expression(_POWER)))

@@ -22,6 +22,8 @@ from lumos_edge.maths.formula import (
     fold,
 )
 
+_MAX_PLACES: Final = 6
+
 _SUM, _PRODUCT, _POWER, _ATOM = 1, 2, 3, 4
 _LEVELS: Final = {"+": (_SUM, _SUM, _PRODUCT), "-": (_SUM, _SUM, _PRODUCT)} | {
     "*": (_PRODUCT, _PRODUCT, _POWER),
@@ -53,7 +55,7 @@ def print_number(value: Fraction) -> str:
     if decimal is None:
         return fraction
     places = len(decimal.partition(".")[2])
-    return decimal if places <= 6 or len(decimal) <= len(fraction) else fraction
+    return decimal if places <= _MAX_PLACES or len(decimal) <= len(fraction) else fraction
 
 
 def _decimal(value: Fraction) -> str | None:
@@ -64,7 +66,7 @@ def _decimal(value: Fraction) -> str | None:
     while rest % 5 == 0:
         rest, fives = rest // 5, fives + 1
     places = max(twos, fives)
-    if rest != 1 or places > len(str(value)):
+    if rest != 1 or places > max(_MAX_PLACES, len(str(value))):
         return None
     digits = str(abs(value.numerator) * 10**places // value.denominator).rjust(places + 1, "0")
     sign = "-" if value < 0 else ""

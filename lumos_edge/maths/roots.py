@@ -170,7 +170,7 @@ def _of_numerator(numerator: Any, name: str) -> list[Formula]:
     unknown = sympy.Symbol(name, real=True)
     try:
         found = sympy.solve(numerator, unknown)
-    except NotImplementedError:
+    except (NotImplementedError, TypeError, ValueError):  # sympy also trips over comparing symbols
         return _searched(numerator, unknown)
     return [from_sympy(root) for root in found if not root.has(sympy.I)]
 
@@ -206,5 +206,8 @@ def _bisected(expression: Any, unknown: Any, low: Fraction, high: Fraction) -> F
 
 
 def _value_at(expression: Any, unknown: Any, value: Fraction) -> float | None:
-    number = expression.evalf(15, subs={unknown: rational(value)})
+    try:
+        number = expression.evalf(15, subs={unknown: rational(value)})
+    except ValueError:  # sympy's minimum of what has a pole here
+        return None
     return float(number) if number.is_Float or number.is_Rational else None

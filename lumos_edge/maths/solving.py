@@ -61,7 +61,7 @@ def _of_system(differences: list[Formula], unknowns: list[str]) -> list[Solution
         names = {sympy.Symbol(name, real=True): name for name in unknowns}
         try:
             found = sympy.solve([to_sympy(difference) for difference in differences], [*names], dict=True)
-        except NotImplementedError:
+        except (NotImplementedError, TypeError, ValueError):  # sympy also trips over comparing symbols
             raise ToolError("no method is known that solves these equations") from None
         solutions = [_real(solution, names) for solution in found]
     return sorted((solution for solution in solutions if solution), key=_order)
