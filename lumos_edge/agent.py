@@ -55,15 +55,14 @@ T = TypeVar("T")
 class Budget:
     """The limits of a run. `max_tokens` is of all completions together; `timeout_s` 0 means none.
 
-    A subgoal has at most `max_actions_per_turn` actions in one grounder turn (three times as many in the onetime
-    formulation, whose one turn grounds the whole plan).
+    A grounder turn has at most `max_actions_per_turn` actions, and two more for each further subgoal that it grounds.
     """
 
     max_subgoals: int = 8
     max_actions: int = 64
     max_tokens: int = 4096
     timeout_s: float = 0.0
-    max_actions_per_turn: int = 8
+    max_actions_per_turn: int = 6
 
     def __post_init__(self) -> None:
         for name in ("max_subgoals", "max_actions", "max_tokens", "max_actions_per_turn"):
@@ -77,7 +76,7 @@ MAX_QUESTION = 20_000
 """Characters that a question may have; longer ones fit no context window that a laptop has room for."""
 
 _PLANNER_TOKENS = {"iterative": 96, "onetime": 384}
-_GROUNDER_TOKENS = {"iterative": 256, "onetime": 512}
+_GROUNDER_TOKENS = {"iterative": 192, "onetime": 384}
 
 
 class Agent:
@@ -242,7 +241,7 @@ class _Run:
         types: dict[str, ValueTypes] = {
             name: frozenset({type(value)}) for name, value in self.bindings.items()
         }
-        per_turn = agent.budget.max_actions_per_turn * (3 if agent.formulation == "onetime" else 1)
+        per_turn = agent.budget.max_actions_per_turn + 2 * (len(step.subgoals) - 1)
         grounding = yield from agent.grounder.ground(
             self.task, self.steps, step, types, formulation=agent.formulation, max_actions=per_turn
         )
