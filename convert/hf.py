@@ -8,7 +8,6 @@ from pathlib import Path
 
 import click
 
-from lumos_edge.cli import main
 from lumos_edge.cli.convert import (
     dry_run_option,
     echo_notes,
@@ -16,6 +15,7 @@ from lumos_edge.cli.convert import (
     module_options,
     output_option,
     progress,
+    run,
 )
 from lumos_edge.conversion.checkpoint import Checkpoint, read_checkpoint
 from lumos_edge.conversion.encoding import DIRECT_TYPES
@@ -90,4 +90,4 @@ def _intermediate(output: Path) -> Iterator[Path]:
 
 
 if __name__ == "__main__":
-    main(command)
+    run("hf")

@@ -6,8 +6,7 @@ from pathlib import Path
 
 import click
 
-from lumos_edge.cli import main
-from lumos_edge.cli.convert import dry_run_option, output_option, progress
+from lumos_edge.cli.convert import dry_run_option, output_option, progress, run
 from lumos_edge.conversion.importance import read_importance
 from lumos_edge.conversion.quantization import FILE_TYPES, Quantization, measure, quantize
 
@@ -57,4 +56,4 @@ def command(
 
 
 if __name__ == "__main__":
-    main(command)
+    run("quantize")

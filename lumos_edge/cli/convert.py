@@ -8,10 +8,11 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
 
+from lumos_edge.cli import main
 from lumos_edge.errors import ConversionError
 from lumos_edge.resources import content_files
 
@@ -69,6 +70,12 @@ def command() -> None:
     """Trained weights to GGUF: checkpoints, adapters, quantization, and a proof that the result says the
     same.
     """
+
+
+def run(name: str) -> NoReturn:
+    """Be `lumos-edge convert NAME ...`: what a file of the folder does when it is the program itself."""
+    sys.argv[1:1] = ["convert", name]
+    main()
 
 
 def _files() -> dict[str, Path]:

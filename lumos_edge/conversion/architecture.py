@@ -16,7 +16,7 @@ import gguf
 import numpy as np
 
 from lumos_edge.conversion.checkpoint import Checkpoint
-from lumos_edge.conversion.hyperparameters import Hyperparameters, Rope, read_hyperparameters
+from lumos_edge.conversion.hyperparameters import Heads, Hyperparameters, Rope, read_hyperparameters
 from lumos_edge.conversion.tensors import Array
 from lumos_edge.errors import UnsupportedArchitecture
 
@@ -44,14 +44,14 @@ class Architecture:
         arch = next(key for key, name in gguf.MODEL_ARCH_NAMES.items() if name == self.name)
         return gguf.get_tensor_name_map(arch, n_layers)
 
-    def row_order(self, name: str, model: Hyperparameters) -> Array | None:
+    def row_order(self, name: str, heads: Heads) -> Array | None:
         """Which row of the checkpoint's tensor `name` each row of ours is; None when they are the same."""
         match = _QUERY_OR_KEY.search(name) if self.interleaved_rope else None
         if match is None:
             return None
-        n_heads = model.n_heads if match[1] == "q" else model.n_kv_heads
-        rows = np.arange(n_heads * model.head_dim)
-        return rows.reshape(n_heads, 2, model.head_dim // 2).swapaxes(1, 2).reshape(-1)
+        n_heads = heads.n_heads if match[1] == "q" else heads.n_kv_heads
+        rows = np.arange(n_heads * heads.head_dim)
+        return rows.reshape(n_heads, 2, heads.head_dim // 2).swapaxes(1, 2).reshape(-1)
 
     def shift(self, gguf_name: str) -> float:
         """What is added to the values of a tensor."""
@@ -121,13 +121,22 @@ def _check_attention_scale(
 ) -> None:
     # llama.cpp scales Gemma 3's queries by the head dimension, except in the 27B model, which it knows by its
     # layers.
-    expected = model.n_embd // model.n_heads if model.n_layers == 62 else model.head_dim
+    expected = model.n_embd // model.heads.n_heads if model.n_layers == 62 else model.heads.head_dim
     scale = config.get("query_pre_attn_scalar", expected)
     if architecture is _GEMMA3 and scale != expected:
         raise UnsupportedArchitecture(
             f"{checkpoint.folder / 'config.json'}: query_pre_attn_scalar is {scale}, "
             f"llama.cpp computes with {expected}"
         )
+
+
+def architecture_named(name: str) -> Architecture:
+    """The architecture that llama.cpp calls `name`. Raises UnsupportedArchitecture."""
+    for architecture in _ARCHITECTURES.values():
+        if architecture.name == name:
+            return architecture
+    names = ", ".join(dict.fromkeys(architecture.name for architecture in _ARCHITECTURES.values()))
+    raise UnsupportedArchitecture(f"the architecture is {name}, expected {names}")
 
 
 def is_derived(name: str) -> bool:
@@ -141,13 +150,13 @@ def add_metadata(writer: gguf.GGUFWriter, architecture: Architecture, model: Hyp
     writer.add_context_length(context_length(architecture, model))
     writer.add_embedding_length(model.n_embd)
     writer.add_feed_forward_length(model.n_ff)
-    writer.add_head_count(model.n_heads)
-    writer.add_head_count_kv(model.n_kv_heads)
-    writer.add_key_length(model.head_dim)
-    writer.add_value_length(model.head_dim)
+    writer.add_head_count(model.heads.n_heads)
+    writer.add_head_count_kv(model.heads.n_kv_heads)
+    writer.add_key_length(model.heads.head_dim)
+    writer.add_value_length(model.heads.head_dim)
     writer.add_layer_norm_rms_eps(model.rms_norm_eps)
     writer.add_vocab_size(model.n_vocab)
-    writer.add_rope_dimension_count(model.head_dim)
+    writer.add_rope_dimension_count(model.heads.head_dim)
     _add_rope(writer, model)
     if architecture.has_sliding_window and model.sliding_window:
         writer.add_sliding_window(model.sliding_window)
@@ -202,7 +211,7 @@ def llama3_frequency_factors(model: Hyperparameters) -> Array | None:
     parameters, original = model.rope.parameters, _original_context(model.rope, model)
     factor = float(parameters.get("factor", 8.0))
     low, high = float(parameters.get("low_freq_factor", 1.0)), float(parameters.get("high_freq_factor", 4.0))
-    exponents = np.arange(0, model.head_dim, 2, dtype=np.float32) / np.float32(model.head_dim)
+    exponents = np.arange(0, model.heads.head_dim, 2, dtype=np.float32) / np.float32(model.heads.head_dim)
     wavelengths = 2 * pi * np.float32(model.rope.theta) ** exponents
     smooth = (original / wavelengths - low) / (high - low)
     factors = 1 / ((1 - smooth) / factor + smooth)

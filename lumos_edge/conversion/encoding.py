@@ -41,20 +41,27 @@ def tensor_type(gguf_name: str, shape: tuple[int, ...], wanted: Type) -> Type:
 
 
 def encode(
-    tensor: StoredTensor, wanted: Type, row_order: Array | None = None, shift: float = 0.0
+    tensor: StoredTensor,
+    wanted: Type,
+    row_order: Array | None = None,
+    *,
+    factor: float = 1.0,
+    shift: float = 0.0,
 ) -> Iterator[Array]:
-    """The rows of `tensor` in `row_order`, plus `shift`, encoded as `wanted`, a few at a time.
+    """The rows of `tensor` in `row_order`, times `factor` plus `shift`, encoded as `wanted`, a few at a time.
 
     Raises ConversionError when a value is infinite, not a number, or beyond the range of `wanted`.
     """
+    as_stored = shift == 0.0 and factor == 1.0
     for chunk in tensor.chunks(row_order):
-        if (tensor.dtype, wanted) in _SAME and not shift:
+        if as_stored and (tensor.dtype, wanted) in _SAME:
             yield chunk
             continue
-        if (tensor.dtype, wanted) == ("BF16", Type.F16) and not shift:
+        if as_stored and (tensor.dtype, wanted) == ("BF16", Type.F16):
             encoded = _bfloat16_as_float16()[chunk]
         else:
-            encoded = encode_float32(to_float32(chunk, tensor.dtype) + np.float32(shift), wanted)
+            values = to_float32(chunk, tensor.dtype) * np.float32(factor) + np.float32(shift)
+            encoded = encode_float32(values, wanted)
         _check_range(tensor, encoded, wanted)
         yield encoded
 

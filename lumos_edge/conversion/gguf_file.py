@@ -22,7 +22,7 @@ from lumos_edge.conversion.tensors import Array
 from lumos_edge.errors import ConversionError
 
 _ALIGNMENT = 32  # gguf's GGUF_DEFAULT_ALIGNMENT
-# Metadata and tensor table: a vocabulary of 260,000 tokens with its merges takes 15 MB.
+# Metadata, tensor table and padding: a vocabulary of 260,000 tokens with its merges takes 15 MB.
 _HEADER_ALLOWANCE_BYTES = 32 << 20
 
 
@@ -43,8 +43,8 @@ class OutputTensor:
 
 
 def total_bytes(tensors: Sequence[OutputTensor]) -> int:
-    """Bytes of all values with their padding, without the header."""
-    return sum(_padded(tensor.size_bytes) for tensor in tensors)
+    """Bytes of all values, without padding and header."""
+    return sum(tensor.size_bytes for tensor in tensors)
 
 
 def write_gguf(
@@ -105,7 +105,3 @@ def _write_header(path: Path, writer: gguf.GGUFWriter, tensors: Iterable[OutputT
         writer.write_ti_data_to_file()
     finally:
         writer.close()
-
-
-def _padded(n_bytes: int) -> int:
-    return -(-n_bytes // _ALIGNMENT) * _ALIGNMENT

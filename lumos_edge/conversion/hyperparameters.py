@@ -20,15 +20,22 @@ class Rope:
 
 
 @dataclass(frozen=True)
+class Heads:
+    """How the rows of the attention's projections are divided."""
+
+    n_heads: int
+    n_kv_heads: int
+    head_dim: int
+
+
+@dataclass(frozen=True)
 class Hyperparameters:
     """What the file's metadata and the tensor shapes depend on; lengths are in tokens or in elements."""
 
     n_layers: int
     n_embd: int
     n_ff: int
-    n_heads: int
-    n_kv_heads: int
-    head_dim: int
+    heads: Heads
     n_vocab: int
     n_ctx: int
     rms_norm_eps: float
@@ -50,9 +57,11 @@ def read_hyperparameters(path: Path, config: Mapping[str, Any]) -> Hyperparamete
         n_layers=_size(path, config, "num_hidden_layers"),
         n_embd=n_embd,
         n_ff=_size(path, config, "intermediate_size"),
-        n_heads=n_heads,
-        n_kv_heads=_size(path, config, "num_key_value_heads", n_heads),
-        head_dim=_size(path, config, "head_dim", n_embd // n_heads),
+        heads=Heads(
+            n_heads,
+            _size(path, config, "num_key_value_heads", n_heads),
+            _size(path, config, "head_dim", n_embd // n_heads),
+        ),
         n_vocab=_size(path, config, "vocab_size"),
         n_ctx=_size(path, config, "max_position_embeddings", 2048),
         rms_norm_eps=float(config.get("rms_norm_eps", 1e-6)),

@@ -138,7 +138,7 @@ def _check_shapes(
                 f"{checkpoint.folder / 'config.json'} says vocab_size {model.n_vocab}"
             )
     for tensor in sources.values():
-        order = architecture.row_order(tensor.name, model)
+        order = architecture.row_order(tensor.name, model.heads)
         if order is not None and len(order) != tensor.shape[0]:
             raise ConversionError(
                 f"{tensor.path}: {tensor.name} has {tensor.shape[0]} rows, its heads need {len(order)}"
@@ -149,9 +149,9 @@ def _output_tensor(
     name: str, source: StoredTensor, architecture: Architecture, model: Hyperparameters, wanted: Type
 ) -> OutputTensor:
     kind = tensor_type(name, source.shape, wanted)
-    order = architecture.row_order(source.name, model)
+    order = architecture.row_order(source.name, model.heads)
     return OutputTensor(
-        name, source.shape, kind, partial(encode, source, kind, order, architecture.shift(name))
+        name, source.shape, kind, partial(encode, source, kind, order, shift=architecture.shift(name))
     )
 
 

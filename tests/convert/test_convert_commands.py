@@ -1,0 +1,177 @@
+"""`lumos-edge convert ...` from the command line."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import gguf
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+
+from lumos_edge.cli.convert import command
+from lumos_edge.errors import ConversionError
+from lumos_edge.resources import config_folder, content_folder
+from tests.conversion.checkpoints import (
+    add_sentencepiece,
+    config,
+    weights,
+    write_checkpoint,
+    write_safetensors,
+)
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> Path:
+    folder = tmp_path / "checkpoint"
+    folder.mkdir()
+    settings = config("llama", add_sentencepiece(folder), hidden_size=256, head_dim=64, intermediate_size=512)
+    return write_checkpoint(folder, settings, weights(settings), dtype="BF16")
+
+
+def run(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(command, [str(argument) for argument in arguments], catch_exceptions=False)
+
+
+def run_process(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    root = content_folder("convert").parent
+    environment = {**os.environ, "PYTHONPATH": str(root)}
+    return subprocess.run([sys.executable, *arguments], capture_output=True, text=True, env=environment)
+
+
+def fields(path: Path) -> dict[str, object]:
+    return {key: field.contents() for key, field in gguf.GGUFReader(path).fields.items()}
+
+
+def test_the_help_names_every_conversion_without_running_one() -> None:
+    files = sorted(path.stem for path in content_folder("convert").glob("*.py"))
+    shown = run("--help").output
+    assert files
+    assert all(f"  {name} " in shown for name in files)
+
+
+def test_a_checkpoint_becomes_a_model_with_its_module(checkpoint: Path, tmp_path: Path) -> None:
+    module = ("--module", "planner", "--formulation", "iterative", "--template", "lumos", "--tools", "maths")
+    result = run("hf", checkpoint, "-o", tmp_path / "model.gguf", *module)
+    assert (result.exit_code, result.stdout) == (0, "")
+    found = fields(tmp_path / "model.gguf")
+    assert [found[f"lumos.{key}"] for key in ("module", "formulation", "template")] == [
+        "planner",
+        "iterative",
+        "lumos",
+    ]
+    assert found["general.file_type"] == int(gguf.LlamaFileType.MOSTLY_F16)
+
+
+def test_a_quantized_type_leaves_no_intermediate_file(checkpoint: Path, tmp_path: Path) -> None:
+    assert run("hf", checkpoint, "-o", tmp_path / "model.gguf", "--type", "Q4_K_M").exit_code == 0
+    assert fields(tmp_path / "model.gguf")["general.file_type"] == int(gguf.LlamaFileType.MOSTLY_Q4_K_M)
+    assert sorted(path.name for path in tmp_path.iterdir() if path.is_file()) == ["model.gguf"]
+
+
+def test_quantizing_in_two_steps_gives_the_same_tensors(checkpoint: Path, tmp_path: Path) -> None:
+    run("hf", checkpoint, "-o", tmp_path / "one.gguf", "--type", "Q4_K_M")
+    run("hf", checkpoint, "-o", tmp_path / "dense.gguf", "--type", "bf16")
+    run(
+        "quantize",
+        tmp_path / "dense.gguf",
+        "-o",
+        tmp_path / "two.gguf",
+        "--type",
+        "Q4_K_M",
+        "--buffer-mib",
+        "1",
+    )
+    one, two = (
+        {tensor.name: tensor.data.tobytes() for tensor in gguf.GGUFReader(tmp_path / name).tensors}
+        for name in ("one.gguf", "two.gguf")
+    )
+    assert one == two
+
+
+def test_a_dry_run_prints_the_plan_and_writes_nothing(checkpoint: Path, tmp_path: Path) -> None:
+    result = run("hf", checkpoint, "-o", tmp_path / "model.gguf", "--dry-run")
+    assert "blk.1.attn_q.weight" in result.stdout
+    assert result.stdout.splitlines()[-1].startswith("21 tensors, ")
+    assert not (tmp_path / "model.gguf").exists()
+
+
+def test_an_adapter_is_converted_for_its_base(checkpoint: Path, tmp_path: Path) -> None:
+    run("hf", checkpoint, "-o", tmp_path / "base.gguf")
+    adapter = tmp_path / "adapter"
+    adapter.mkdir()
+    (adapter / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA", "r": 4, "lora_alpha": 8}))
+    name = "base_model.model.model.layers.0.self_attn.q_proj"
+    halves = {"A": np.ones((4, 256), np.float32), "B": np.ones((256, 4), np.float32)}
+    write_safetensors(
+        adapter / "adapter_model.safetensors", {f"{name}.lora_{half}.weight": a for half, a in halves.items()}
+    )
+    result = run(
+        "lora", adapter, "--base", tmp_path / "base.gguf", "-o", tmp_path / "a.gguf", "--module", "grounder"
+    )
+    assert result.exit_code == 0
+    assert fields(tmp_path / "a.gguf")["lumos.module"] == "grounder"
+
+
+def test_a_file_of_the_users_is_a_conversion_too() -> None:
+    folder = config_folder() / "convert"
+    folder.mkdir(parents=True)
+    (folder / "mine.py").write_text(
+        '"""My own conversion."""\nimport click\n\n\n@click.command()\ndef command():\n    click.echo("ran")\n'
+    )
+    assert "My own conversion." in run("--help").output
+    assert run("mine").output == "ran\n"
+
+
+def test_a_missing_package_is_named_with_the_command_that_installs_it() -> None:
+    folder = config_folder() / "convert"
+    folder.mkdir(parents=True)
+    (folder / "mine.py").write_text("import no_such_package\n")
+    with pytest.raises(
+        ConversionError, match=r"needs the Python package no_such_package: pip install 'lumos-edge"
+    ):
+        run("mine")
+
+
+def test_a_file_is_a_program_of_its_own(checkpoint: Path, tmp_path: Path) -> None:
+    script = content_folder("convert") / "hf.py"
+    done = run_process(script, checkpoint, "-o", tmp_path / "model.gguf")
+    assert (done.returncode, done.stdout) == (0, "")
+    again = run_process(script, checkpoint, "-o", tmp_path / "model.gguf")
+    assert again.returncode == 3
+    assert again.stderr.startswith(f"lumos-edge: {tmp_path / 'model.gguf'} exists (")
+    assert again.stderr.count("\n") == 1
+
+
+def test_a_killed_conversion_is_started_afresh(tmp_path: Path) -> None:
+    folder = tmp_path / "checkpoint"
+    folder.mkdir()
+    settings = config(
+        "llama", add_sentencepiece(folder), hidden_size=1024, head_dim=256, intermediate_size=4096
+    )
+    write_checkpoint(folder, settings | {"num_hidden_layers": 2}, weights(settings))
+    arguments = [
+        "-m",
+        "lumos_edge",
+        "convert",
+        "hf",
+        str(folder),
+        "-o",
+        str(tmp_path / "model.gguf"),
+        "--type",
+        "q8_0",
+    ]
+    environment = {**os.environ, "PYTHONPATH": str(content_folder("convert").parent)}
+    process = subprocess.Popen([sys.executable, *arguments], env=environment)
+    while not (tmp_path / ".model.gguf.partial").exists() and process.poll() is None:
+        time.sleep(0.001)
+    process.kill()
+    process.wait()
+    assert not (tmp_path / "model.gguf").exists()
+    assert run_process(*arguments).returncode == 0
+    assert sorted(path.name for path in tmp_path.iterdir() if path.is_file()) == ["model.gguf"]
