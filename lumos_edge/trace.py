@@ -87,7 +87,9 @@ class Trace:
 def read(path: Path) -> Trace:
     """The trace in a file; raises TraceError with the line at fault."""
     try:
-        lines = path.read_text("utf-8").splitlines()
+        # Not splitlines(): U+2028 and its like may stand inside a JSON string.
+        with path.open(encoding="utf-8", newline="\n") as file:
+            lines = list(file)
     except (OSError, UnicodeDecodeError) as error:
         raise TraceError(f"{path} cannot be read: {error}") from error
     run: dict[str, Any] = {}

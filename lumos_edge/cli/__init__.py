@@ -6,12 +6,12 @@ import importlib
 import os
 import signal
 import sys
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import click
 
 from lumos_edge import __version__
-from lumos_edge.errors import LumosError
+from lumos_edge.errors import Cancelled, LumosError
 
 # The summary stands here and not in the command's module, so that --help imports none of them.
 _COMMANDS = {
@@ -39,6 +39,17 @@ class _LazyGroup(click.Group):
         assert isinstance(command, click.Command)
         return command
 
+    def invoke(self, ctx: click.Context) -> Any:
+        # Before `Command.main` sees them: it prints an empty line for the first and exits with 1 for the second.
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            raise Cancelled("interrupted") from None
+        except BrokenPipeError:
+            # The reader of our stdout went away (`lumos-edge ... | head`): end as other tools do.
+            _discard_stdout()
+            ctx.exit(128 + getattr(signal, "SIGPIPE", 13))
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl(sorted(_COMMANDS.items()))
@@ -47,33 +58,49 @@ class _LazyGroup(click.Group):
 @click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="lumos-edge")
 @click.option("--offline", is_flag=True, help="Never open a socket (also LUMOS_EDGE_OFFLINE=1).")
-def cli(offline: bool) -> None:
+@click.pass_context
+def cli(context: click.Context, offline: bool) -> None:
     """Language agents on the device: plan, ground, execute; offline, without a GPU."""
     if offline:
         os.environ["LUMOS_EDGE_OFFLINE"] = "1"
+    if os.environ.get("NO_COLOR"):  # https://no-color.org
+        context.color = False
 
 
-def main(command: click.Command = cli) -> NoReturn:
-    """Run the command line: errors of ours become one line on stderr and the documented exit code."""
+def main() -> NoReturn:
+    """Run the command line and exit: an error is one line on stderr and the documented exit code.
+
+    Raises KeyboardInterrupt after Ctrl-C.
+    """
     try:
-        code = command.main(standalone_mode=False)
-    except click.exceptions.Abort:
-        _end("interrupted", 130)
-    except KeyboardInterrupt:
-        _end("interrupted", 130)
-    except click.ClickException as error:
+        code = cli.main(prog_name="lumos-edge", standalone_mode=False)
+    except click.exceptions.NoArgsIsHelpError as error:
         error.show()
         sys.exit(error.exit_code)
+    except click.ClickException as error:
+        _end(f"{error.format_message()}{_usage(error)}", error.exit_code)
+    except Cancelled:
+        raise KeyboardInterrupt from None
     except LumosError as error:
         hint = f" ({error.hint})" if error.hint else ""
         _end(f"{error}{hint}", error.exit_code)
-    except BrokenPipeError:
-        # The reader of our stdout went away (`lumos-edge ... | head`): end as other tools do, without a traceback.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(128 + getattr(signal, "SIGPIPE", 13))
+    except OSError as error:
+        # A file that the user named: everything else that can fail on a disk has its own error.
+        _discard_stdout()
+        _end(f"{error.filename}: {error.strerror}" if error.filename else str(error), 3)
     sys.exit(code if isinstance(code, int) else 0)
 
 
+def _discard_stdout() -> None:
+    """Let what is buffered go nowhere: the interpreter would complain when it flushes it at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _usage(error: click.ClickException) -> str:
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    return f" (see `{context.command_path} --help`)" if context else ""
+
+
 def _end(message: str, code: int) -> NoReturn:
-    click.echo(f"lumos-edge: {message}", err=True)
+    click.echo(f"lumos-edge: {' '.join(message.split())}", err=True)
     sys.exit(code)

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
-from contextlib import ExitStack
+import unicodedata
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
+from lumos_edge.cli.interrupt import interruptible
+from lumos_edge.cli.live import LiveRun
 from lumos_edge.cli.options import AgentOptions, agent_options
 
 if TYPE_CHECKING:
-    from lumos_edge.trajectory import Event, Trajectory
+    from lumos_edge.agent import Agent
+    from lumos_edge.loading import ModelChoice
+    from lumos_edge.trajectory import Task, Trajectory
 
 
 @click.command("ask")
@@ -31,37 +36,43 @@ def command(question: str, options: AgentOptions, trace_file: Path | None, as_js
     The answer goes to stdout, all else to stderr. Exit codes: 0 answered, 1 not answered, 2 usage, 3 model, file or
     engine, 4 budget, 130 interrupted.
     """
-    from lumos_edge.trajectory import Finished, Task
+    from lumos_edge.trajectory import Task
 
-    task = Task(_checked(sys.stdin.read() if question == "-" else question))
-    show = _Progress() if sys.stderr.isatty() and not quiet else None
-    with ExitStack() as stack:
-        keep = _Records(stack, trace_file)
-        choice = options.choice()
+    task = Task(_checked(_read_stdin() if question == "-" else question))
+    choice = options.choice()
+    live = LiveRun(color=click.get_current_context().color) if sys.stderr.isatty() and not quiet else None
+    with _closed(live):
+        if live:
+            live.wait(f"loading {choice.name}")
         agent = options.agent(choice)
-        from lumos_edge import loading, trace
+        if live:
+            live.wait("planning")
+        # Opened when the model is there: a run that never began overwrites no earlier trace.
+        with _trace_file(trace_file) as file:
+            run = _Run(agent, choice, task, file, live)
+            try:
+                interruptible(run.drain, run.agent.cancel)
+            finally:
+                if as_json and run.trajectory:
+                    click.echo(json.dumps(run.document(run.trajectory), ensure_ascii=False))
+    assert run.trajectory is not None
+    return _end(run.trajectory, as_json)
 
-        trajectory = None
-        try:
-            for event in trace.record(agent, task, loading.describe(choice), keep):
-                if show:
-                    show(event)
-                if isinstance(event, Finished):
-                    trajectory = event.trajectory
-        finally:
-            if trajectory and as_json:
-                click.echo(
-                    json.dumps(_document(trajectory, choice.name, keep.completions), ensure_ascii=False)
-                )
-    assert trajectory is not None
-    return _end(trajectory, as_json)
+
+def _read_stdin() -> str:
+    try:
+        return sys.stdin.read()
+    except UnicodeDecodeError as error:
+        raise click.UsageError(
+            f"the question on stdin is no {error.encoding} text: {error.reason}"
+        ) from error
 
 
 def _checked(question: str) -> str:
     from lumos_edge.agent import MAX_QUESTION
 
     # A NUL or an escape sequence in a question is a mistake of the caller's, and would reach terminals and traces.
-    control = next((c for c in question if not c.isprintable() and c not in "\n\t\r"), None)
+    control = next((c for c in question if _is_control(c)), None)
     if control is not None:
         raise click.UsageError(f"the question holds the control character {control!r}")
     if not question.strip():
@@ -73,36 +84,75 @@ def _checked(question: str) -> str:
     return question.strip()
 
 
-class _Records:
-    """Keeps the completions of a run, and writes the trace file if there is one."""
+def _is_control(character: str) -> bool:
+    """Control characters, and the surrogates that stand for bytes of no text."""
+    return character not in "\n\t\r" and unicodedata.category(character) in ("Cc", "Cs")
 
-    def __init__(self, stack: ExitStack, path: Path | None) -> None:
-        self.completions: list[dict[str, Any]] = []
-        self._file = None
-        if path:
-            try:
-                self._file = stack.enter_context(path.open("w", encoding="utf-8"))
-            except OSError as error:
-                raise click.UsageError(f"{path} cannot be written: {error.strerror}") from error
 
-    def __call__(self, record: dict[str, Any]) -> None:
+@contextmanager
+def _closed(live: LiveRun | None) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        if live:
+            live.end_line()
+
+
+@contextmanager
+def _trace_file(path: Path | None) -> Iterator[TextIO | None]:
+    if path is None:
+        yield None
+        return
+    try:
+        with path.open("w", encoding="utf-8") as file:
+            yield file
+    except OSError as error:
+        # A full disk is noticed by a write, whose error does not know the file.
+        raise OSError(error.errno, error.strerror, error.filename or str(path)) from error
+
+
+class _Run:
+    """One run: what it wrote into the trace file, and what `--json` says of it."""
+
+    def __init__(
+        self, agent: Agent, choice: ModelChoice, task: Task, file: TextIO | None, live: LiveRun | None
+    ) -> None:
+        self.agent = agent
+        self.trajectory: Trajectory | None = None
+        self._choice = choice
+        self._task = task
+        self._completions: list[dict[str, Any]] = []
+        self._file = file
+        self._live = live
+
+    def drain(self) -> None:
+        """Run the task to its end. Raises what `Agent.run` raises, and OSError."""
+        from lumos_edge import loading, trace
+        from lumos_edge.trajectory import Finished
+
+        for event in trace.record(self.agent, self._task, loading.describe(self._choice), self._keep):
+            if self._live:
+                self._live.show(event)
+            if isinstance(event, Finished):
+                self.trajectory = event.trajectory
+
+    def _keep(self, record: dict[str, Any]) -> None:
         if record["record"] == "completion":
-            self.completions.append({"module": record["module"], **record["completion"]})
+            self._completions.append({"module": record["module"], **record["completion"]})
         if self._file:
             self._file.write(json.dumps(record, ensure_ascii=False) + "\n")
             self._file.flush()  # what is written so far must survive whatever ends the run
 
+    def document(self, trajectory: Trajectory) -> dict[str, Any]:
+        """The run as JSON data."""
+        from lumos_edge import trajectory as records
 
-def _document(trajectory: Trajectory, pack: str, completions: list[dict[str, Any]]) -> dict[str, Any]:
-    from lumos_edge import trajectory as records
-
-    answer = trajectory.answer
-    return {
-        "answer": None if answer is None else str(answer),
-        "pack": pack,
-        "trajectory": records.write_json(trajectory),
-        "completions": completions,
-    }
+        return {
+            "answer": None if trajectory.answer is None else str(trajectory.answer),
+            "pack": self._choice.name,
+            "trajectory": records.write_json(trajectory),
+            "completions": self._completions,
+        }
 
 
 def _end(trajectory: Trajectory, as_json: bool) -> int:
@@ -112,39 +162,3 @@ def _end(trajectory: Trajectory, as_json: bool) -> int:
     if not as_json:
         click.echo(str(trajectory.answer))
     return 0
-
-
-class _Progress:
-    """Shows a run on stderr as it goes: the text as it is written, and each result behind its action."""
-
-    def __init__(self) -> None:
-        self._module = ""
-
-    def __call__(self, event: Event) -> None:
-        from lumos_edge import trajectory
-
-        shown: dict[type[Any], Callable[[Any], None]] = {
-            trajectory.TextPiece: self._piece,
-            trajectory.Planned: lambda _: self._end_line(),
-            trajectory.Grounded: lambda _: self._end_line(),
-            trajectory.Executed: self._executed,
-        }
-        if type(event) in shown:
-            shown[type(event)](event)
-
-    def _piece(self, event: Any) -> None:
-        is_planner = event.module == "planner"
-        self._module = event.module
-        click.secho(
-            event.text.rstrip("\n"), err=True, nl=False, fg="cyan" if is_planner else None, dim=not is_planner
-        )
-
-    def _end_line(self) -> None:
-        if self._module:
-            click.echo(err=True)
-        self._module = ""
-
-    def _executed(self, event: Any) -> None:
-        names = ", ".join(event.action.targets)
-        color = "red" if event.result.error else "green"
-        click.secho(f"  {names} = {event.result}", err=True, fg=color)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -11,10 +12,20 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
+from lumos_edge.cli.interrupt import interruptible
+from lumos_edge.errors import ChecksumMismatch, ModelLoadError
+
+if TYPE_CHECKING:
+    from lumos_edge.manifest import Manifest
+    from lumos_edge.store import Store
+
 _BINDING = "llama-cpp-python"
+
+_FEATURE = re.compile(r"(\w+) = 1")  # of "CPU : AVX = 1 | AVX2 = 1 | REPACK = 1 | "
 
 # Run in a process of its own: a library built for another processor dies of an illegal instruction on import.
 _PROBE = """
@@ -77,7 +88,8 @@ def _binding() -> Iterator[_Finding]:
         rebuild = f"{install} --force-reinstall --no-cache-dir --no-binary {_BINDING}"
         yield _Finding(_BINDING, f"{version} does not start on this processor ({cause})", rebuild)
         return
-    features, device = probe.stdout.strip().splitlines()[-2:]
+    system, device = probe.stdout.strip().splitlines()[-2:]
+    features = " ".join(_FEATURE.findall(system))
     yield _Finding(_BINDING, f"{version}, {'layers on the GPU' if device == 'offload' else 'processor only'}")
     yield _Finding("processor", f"{os.cpu_count()} cores; {features}")
 
@@ -103,7 +115,7 @@ def _disk() -> _Finding:
     folder = data_folder()
     existing = next(path for path in (folder, *folder.parents) if path.exists())
     free = shutil.disk_usage(existing).free / 2**30
-    if not os.access(existing, os.W_OK):
+    if not (existing.is_dir() and os.access(existing, os.W_OK)):
         return _Finding("weights", f"{folder} cannot be written", "set LUMOS_EDGE_HOME to a folder that can")
     return _Finding("weights", f"{folder}, {free:.1f} GiB free")
 
@@ -120,7 +132,17 @@ def _packs(*, measure: bool) -> Iterator[_Finding]:
         elif not measure:
             yield _Finding(name, "pulled")
         else:
-            yield _Finding(name, f"pulled; {_threads(store.path(manifest.base))} threads are fastest here")
+            yield _pulled_pack(name, manifest, store)
+
+
+def _pulled_pack(name: str, manifest: Manifest, store: Store) -> _Finding:
+    try:
+        path = store.path(manifest.base)
+        n_threads = interruptible(lambda: _threads(path))
+    except (ChecksumMismatch, ModelLoadError) as error:
+        again = f"lumos-edge models rm {manifest.name} && lumos-edge models pull {manifest.name}"
+        return _Finding(name, str(error), again)
+    return _Finding(name, f"pulled; decodes fastest with n_threads = {n_threads}")
 
 
 def _threads(path: Path) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import time
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from lumos_edge.cli.interrupt import interruptible
 from lumos_edge.cli.options import AgentOptions, agent_options
 
 if TYPE_CHECKING:
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
 @click.command("eval")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @agent_options
-@click.option("--limit", type=click.IntRange(1), help="Only the first so many lines.")
+@click.option("--limit", type=click.IntRange(1), help="Only the first so many questions.")
 @click.option(
     "--output", type=click.Path(dir_okay=False, path_type=Path), help="Results, a line each; continued."
 )
@@ -34,13 +36,13 @@ def command(file: Path, options: AgentOptions, limit: int | None, output: Path |
     line of stdout is one JSON document.
     """
     examples = _read_examples(file)[:limit]
-    with _Results(output) as results:
+    choice = options.choice()
+    with _Results(output, options.settings(choice)) as results:
         todo = [example for example in examples if example not in results]
-        choice = options.choice()
         agent = options.agent(choice)
         with _progress_bar(len(examples), len(examples) - len(todo)) as advance:
             for example in todo:
-                outcome = _answer(agent, example)
+                outcome = interruptible(functools.partial(_answer, agent, example), agent.cancel)
                 results.add(outcome)
                 advance(outcome.correct)
         summary = _summary([results.of(example) for example in examples])
@@ -73,7 +75,7 @@ class _Outcome:
 
 def _read_examples(file: Path) -> list[_Example]:
     examples = []
-    for number, line in enumerate(file.read_text("utf-8").splitlines(), 1):
+    for number, line in enumerate(file.read_bytes().split(b"\n"), 1):
         if not line.strip():
             continue
         try:
@@ -81,11 +83,15 @@ def _read_examples(file: Path) -> list[_Example]:
             examples.append(_Example(number, str(data["question"]), _gold(data["answer"])))
         except (ValueError, KeyError, TypeError) as error:
             raise click.UsageError(
-                f'{file}, line {number}: expected {{"question": ..., "answer": ...}}, found {line[:80]!r}'
+                f'{file}, line {number}: expected {{"question": ..., "answer": ...}}, found {_start(line)}'
             ) from error
     if not examples:
         raise click.UsageError(f"{file} has no questions")
     return examples
+
+
+def _start(line: bytes) -> str:
+    return repr(line[:80].decode("utf-8", "replace"))
 
 
 def _gold(answer: object) -> str:
@@ -94,29 +100,42 @@ def _gold(answer: object) -> str:
 
 
 class _Results:
-    """The outcomes so far, in memory and in the output file."""
+    """The outcomes so far, in memory and in the output file, whose first line has the settings they came from."""
 
-    def __init__(self, path: Path | None) -> None:
+    def __init__(self, path: Path | None, settings: dict[str, Any]) -> None:
         self._outcomes: dict[tuple[int, str], _Outcome] = {}
-        self._path = path
-        if path and path.exists():
+        self._settings = settings
+        self._file = path.open("a+b") if path else None
+        if path:
             self._read(path)
-        self._file = path.open("a", encoding="utf-8") if path else None
 
     def _read(self, path: Path) -> None:
-        lines = path.read_text("utf-8").splitlines(keepends=True)
+        assert self._file is not None
+        self._file.seek(0)
+        *lines, cut_off = self._file.read().split(b"\n")
+        # A kill cut the last line off; what it said is computed again.
+        self._file.truncate(self._file.tell() - len(cut_off))
+        if not lines:
+            self._write({"settings": self._settings})
+            return
         for number, line in enumerate(lines, 1):
             try:
-                outcome = _Outcome(**json.loads(line))
-            except (ValueError, TypeError) as error:
-                if number == len(lines) and not line.endswith("\n"):
-                    # A kill cut the last line off; what it said is computed again.
-                    path.write_text("".join(lines[:-1]), "utf-8")
-                    return
+                self._take(path, json.loads(line), is_first=number == 1)
+            except (ValueError, KeyError, TypeError) as error:
                 raise click.UsageError(
-                    f"{path}, line {number}: no result of `eval`: {line[:80]!r}"
+                    f"{path}, line {number}: expected a result of `eval`, found {_start(line)}"
                 ) from error
+
+    def _take(self, path: Path, data: dict[str, Any], *, is_first: bool) -> None:
+        if not is_first:
+            outcome = _Outcome(**data)
             self._outcomes[outcome.line, outcome.question] = outcome
+            return
+        found, expected = data["settings"], self._settings
+        other = [name for name in expected if found.get(name) != expected[name]]
+        if other:
+            differences = ", ".join(f"{name} {found.get(name)!r}, not {expected[name]!r}" for name in other)
+            raise click.UsageError(f"{path} holds the results of another run: {differences}")
 
     def __enter__(self) -> _Results:
         return self
@@ -133,8 +152,11 @@ class _Results:
 
     def add(self, outcome: _Outcome) -> None:
         self._outcomes[outcome.line, outcome.question] = outcome
+        self._write(asdict(outcome))
+
+    def _write(self, data: dict[str, Any]) -> None:
         if self._file:
-            self._file.write(json.dumps(asdict(outcome), ensure_ascii=False) + "\n")
+            self._file.write(json.dumps(data, ensure_ascii=False).encode() + b"\n")
             self._file.flush()
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+
+from lumos_edge.cli.interrupt import interruptible
 
 if TYPE_CHECKING:
     from lumos_edge.agent import Agent
@@ -81,8 +83,6 @@ class AgentOptions:
 
     def choice(self) -> ModelChoice:
         """The weights to run, pulled first where they are missing. Raises what pulling raises."""
-        from dataclasses import replace
-
         from lumos_edge import loading
 
         if self.model:
@@ -97,8 +97,22 @@ class AgentOptions:
             choice = loading.of_pack(_pulled(self.pack))
         return replace(choice, n_ctx=self.n_ctx) if self.n_ctx else choice
 
+    def settings(self, choice: ModelChoice) -> dict[str, Any]:
+        """What decides the answers, as JSON data: everything but the number of threads."""
+        from lumos_edge.loading import describe
+
+        own = asdict(self)
+        for name in ("pack", "model", "planner_adapter", "grounder_adapter", "n_ctx", "n_threads"):
+            del own[name]
+        formulation = self.formulation or choice.formulation
+        tools = [str(path) for path in self.tools]
+        return {**describe(choice), **own, "formulation": formulation, "tools": tools}
+
     def agent(self, choice: ModelChoice) -> Agent:
-        """The agent on those weights."""
+        """The agent on those weights. Raises what loading raises, and KeyboardInterrupt."""
+        return interruptible(functools.partial(self._agent, choice))
+
+    def _agent(self, choice: ModelChoice) -> Agent:
         from lumos_edge.agent import Budget
         from lumos_edge.engine import Sampling
         from lumos_edge.loading import load_agent

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from lumos_edge.cli.interrupt import interruptible
+from lumos_edge.errors import TraceError
+
 if TYPE_CHECKING:
+    from lumos_edge.engine.llama import LlamaEngine
     from lumos_edge.trace import Trace
     from lumos_edge.trajectory import Trajectory
 
@@ -34,12 +38,21 @@ def show(file: Path, prompts: bool, as_json: bool) -> None:
         click.echo(json.dumps(steps, ensure_ascii=False, indent=2))
         return
     click.echo(f"question: {recorded.task.question}")
-    click.echo(f"model: {recorded.run['model'].get('name', '?')}, {recorded.run['formulation']}\n")
+    click.echo(f"model: {_model(recorded)['name']}, {recorded.run.get('formulation')}\n")
     _show_completions(recorded, prompts)
     if recorded.trajectory is None:
         click.echo("the run was interrupted here")
     else:
         _show_trajectory(recorded.trajectory)
+
+
+def _model(recorded: Trace) -> dict[str, Any]:
+    """What the run record says of the weights; raises TraceError."""
+    model = recorded.run.get("model")
+    expected = ("name", "base", "adapters", "n_ctx")
+    if not (isinstance(model, dict) and all(name in model for name in expected)):
+        raise TraceError(f"the run record says of its model {model!r}, expected {', '.join(expected)}")
+    return model
 
 
 def _show_completions(recorded: Trace, prompts: bool) -> None:
@@ -93,14 +106,19 @@ def replay(file: Path, live: bool) -> int:
 
 def _replay_live(recorded: Trace) -> bool:
     from lumos_edge import trace
-    from lumos_edge.engine.llama import LlamaEngine
 
-    model = recorded.run["model"]
-    adapters = {module: Path(path) for module, path in model["adapters"].items()}
-    engine = LlamaEngine(Path(model["base"]), adapters=adapters, n_ctx=model["n_ctx"])
-    trajectory, difference = trace.replay_live(recorded, engine)
+    engine = interruptible(lambda: _recorded_engine(recorded))
+    trajectory, difference = interruptible(lambda: trace.replay_live(recorded, engine), engine.cancel)
     engine.close()
     if difference:
         click.echo(f"completion {difference.index + 1}, {difference.module}:")
         click.echo(f"  recorded: {difference.recorded}\n  live:     {difference.live}")
     return trajectory == recorded.trajectory
+
+
+def _recorded_engine(recorded: Trace) -> LlamaEngine:
+    from lumos_edge.engine.llama import LlamaEngine
+
+    model = _model(recorded)
+    adapters = {module: Path(path) for module, path in model["adapters"].items()}
+    return LlamaEngine(Path(model["base"]), adapters=adapters, n_ctx=model["n_ctx"])
