@@ -78,7 +78,7 @@ def main() -> None:
             ours, made = our_rate(engine, agent, prompt)
             measured = {
                 "ours": ours,
-                "raw": raw_rate(engine, prompt),
+                "raw": raw_rate(engine, made.n_prompt),
                 "binding": binding_rate(high_level, text, grammar),
             }
             if number:  # the first round warms up
@@ -100,38 +100,27 @@ def our_rate(engine: LlamaEngine, agent: Any, prompt: Any) -> tuple[float, Compl
         except StopIteration as end:
             seconds = time.perf_counter() - started
             made: Completion = end.value
-            return (made.n_completion - len(engine.model.tokenize(first))) / seconds, made
+            # The token that ends a text is decoded like others, and stands in no text.
+            n_tokens = made.n_completion + (made.finish_reason == "end") - len(engine.model.tokenize(first))
+            return n_tokens / seconds, made
 
 
-def raw_rate(engine: LlamaEngine, prompt: Any, n_tokens: int = 32) -> float:
-    """Tokens/s of the bare loop, in the reader's context, which has no adapter."""
-    context = engine._context("reader")
-    tokens = [token for _, piece in engine._tokenize(context, prompt) for token in piece]
-    memory = lib.llama_get_memory(context.handle)
-    lib.llama_memory_clear(memory, True)
-    context.tokens.clear()
+def raw_rate(engine: LlamaEngine, n_prompt: int, n_tokens: int = 32) -> float:
+    """Tokens/s of the bare loop, from the end of the prompt that the grounder's context holds."""
+    context = engine._context("grounder")
+    lib.llama_memory_seq_rm(context.memory, 0, n_prompt - 1, -1)
+    del context.tokens[n_prompt - 1 :]
     batch = context.batch
-    for begin in range(0, len(tokens), 256):
-        part = tokens[begin : begin + 256]
-        fill(batch, part, begin)
-        batch.logits[len(part) - 1] = 1
+    batch.n_tokens, batch.logits[0], token = 1, 1, 5
+    for position in range(n_prompt - 1, n_prompt + n_tokens):
+        if position == n_prompt:
+            started = time.perf_counter()
+        batch.token[0], batch.pos[0] = token, position
         assert lib.llama_decode(context.handle, batch) == 0
-    started = time.perf_counter()
-    for position in range(len(tokens), len(tokens) + n_tokens):
-        logits = np.ctypeslib.as_array(
-            lib.llama_get_logits_ith(context.handle, -1), shape=(engine.model.n_vocab,)
-        )
-        fill(batch, [int(logits.argmax())], position)
-        batch.logits[0] = 1
-        assert lib.llama_decode(context.handle, batch) == 0
+        logits = lib.llama_get_logits_ith(context.handle, -1)
+        token = int(np.ctypeslib.as_array(logits, shape=(engine.model.n_vocab,)).argmax())
+    lib.llama_memory_seq_rm(context.memory, 0, n_prompt - 1, -1)
     return n_tokens / (time.perf_counter() - started)
-
-
-def fill(batch: Any, tokens: list[int], position: int) -> None:
-    """Tokens at consecutive positions, without logits."""
-    batch.n_tokens = len(tokens)
-    for row, token in enumerate(tokens):
-        batch.token[row], batch.pos[row], batch.logits[row] = token, position + row, 0
 
 
 def binding_rate(model: Any, prompt: str, grammar: Any) -> float:

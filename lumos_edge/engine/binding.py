@@ -65,7 +65,7 @@ lib.llama_backend_init()
 class Model:
     """A GGUF file, memory-mapped, with its vocabulary. Raises ModelLoadError.
 
-    Cost: a base model of 1 GB loads in some 0.1 s mapped (4 s where its tensors are repacked for the processor);
+    Cost: a base model of 1 GB loads in some 0.2 s mapped (0.4 to 4 s more where its tensors are repacked);
     the tokenizer of the constraint engine takes 0.2 s at 49,000 tokens and 0.7 s at 152,000.
     """
 
