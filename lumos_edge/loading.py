@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from lumos_edge.agent import Agent, Budget
 from lumos_edge.engine import Sampling
+from lumos_edge.errors import ModelLoadError
 from lumos_edge.manifest import Manifest, ModelFile
 from lumos_edge.manifest import Module as ModulePart
 from lumos_edge.templates import ChatTemplate, CompactTemplate, FewshotTemplate, LumosTemplate, PromptTemplate
@@ -16,12 +17,16 @@ from lumos_edge.toolbox import Toolbox
 from lumos_edge.trajectory import Formulation, Module
 
 if TYPE_CHECKING:
-    from lumos_edge.engine.binding import Model
+    from lumos_edge.engine.llama import LlamaEngine
 
 
 @dataclass(frozen=True)
 class ModelChoice:
-    """Everything that decides which weights run and how they are asked. `n_ctx` 0 takes the engine's default."""
+    """Everything that decides which weights run and how they are asked.
+
+    A module without a template is asked as its adapter's metadata says, or by examples. `n_ctx` 0 takes the engine's
+    default.
+    """
 
     name: str
     base: Path
@@ -61,8 +66,7 @@ def of_files(
     """The choice for GGUF files without a manifest: any chat model, with adapters or without."""
     given: dict[Module, Path | None] = {"planner": planner_adapter, "grounder": grounder_adapter}
     adapters: dict[Module, Path] = {module: path for module, path in given.items() if path}
-    templates: dict[Module, str] = {"planner": "fewshot", "grounder": "fewshot"}
-    return ModelChoice(base.name, base, adapters, templates, "onetime", ("maths",))
+    return ModelChoice(base.name, base, adapters, {}, "onetime", ("maths",))
 
 
 def describe(choice: ModelChoice) -> dict[str, Any]:
@@ -94,10 +98,16 @@ def load_agent(
 
     toolbox = Toolbox.of_packs([*choice.tools, *extra_tools])
     engine = LlamaEngine(choice.base, adapters=choice.adapters, n_ctx=choice.n_ctx, n_threads=n_threads)
+    trained = engine.model.metadata("lumos.module")
+    if trained:
+        raise ModelLoadError(
+            f"{choice.base} holds the {trained} alone; an agent needs a base model with an adapter for each module "
+            "(`lumos-edge convert diff` makes them of two fine-tuned models)"
+        )
     return Agent(
         engine,
-        _template(engine.model, choice.templates["planner"]),
-        _template(engine.model, choice.templates["grounder"]),
+        _template(engine, "planner", choice.templates.get("planner")),
+        _template(engine, "grounder", choice.templates.get("grounder")),
         toolbox,
         formulation=formulation or choice.formulation,
         budget=budget,
@@ -105,8 +115,11 @@ def load_agent(
     )
 
 
-def _template(model: Model, name: str) -> PromptTemplate:
-    if name == "fewshot":
+def _template(engine: LlamaEngine, module: Module, name: str | None) -> PromptTemplate:
+    model = engine.model
+    if name is None and module in engine.adapters:
+        name = engine.adapters[module].metadata("lumos.template")
+    if name is None or name == "fewshot":
         source = model.metadata("tokenizer.chat_template")
         return FewshotTemplate(
             ChatTemplate.of_vocabulary(source, bos=model.bos, eos=model.eos, is_control=model.is_control)

@@ -15,7 +15,9 @@ import ctypes
 import sys
 import warnings
 from collections import deque
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import llama_cpp as lib
 import llguidance
@@ -69,12 +71,12 @@ class Model:
     the tokenizer of the constraint engine takes 0.2 s at 49,000 tokens and 0.7 s at 152,000.
     """
 
-    def __init__(self, path: Path, *, repack: bool = False) -> None:
+    def __init__(self, path: Path) -> None:
         _check_gguf(path)
         LOG.clear()
         params = lib.llama_model_default_params()
         params.n_gpu_layers = -1 if lib.llama_supports_gpu_offload() else 0
-        params.use_extra_bufts = repack
+        params.use_extra_bufts = False  # mapped, not repacked: benchmarks/LOG.md, 2026-11-23
         # The SentencePiece prefix space belongs to the start of a text; our pieces continue one. `tokenize` adds it.
         overrides = (lib.llama_model_kv_override * 2)()
         overrides[0].key = b"tokenizer.ggml.add_space_prefix"
@@ -90,17 +92,11 @@ class Model:
         self.n_ctx_train: int = lib.llama_model_n_ctx_train(self.handle)
         self._is_spm = lib.llama_vocab_type(self.vocab) == lib.LLAMA_VOCAB_TYPE_SPM
         self._prefix_space = self._is_spm and self.metadata("tokenizer.ggml.add_space_prefix") != "false"
-        self._adapters: dict[Path, object] = {}
+        self._adapters: dict[Path, Adapter] = {}
 
     def metadata(self, key: str) -> str | None:
         """A value of the file's metadata as text; None when there is none."""
-        name = key.encode()
-        size = lib.llama_model_meta_val_str(self.handle, name, ctypes.create_string_buffer(1), 1)
-        if size < 0:
-            return None
-        buffer = ctypes.create_string_buffer(size + 1)
-        lib.llama_model_meta_val_str(self.handle, name, buffer, size + 1)
-        return buffer.value.decode("utf-8", "replace")
+        return _metadata(lib.llama_model_meta_val_str, self.handle, key)
 
     def token_text(self, token: int) -> str:
         """The text of a token in the vocabulary's own spelling; "" for no token (-1)."""
@@ -156,25 +152,36 @@ class Model:
             warnings.simplefilter("ignore", DeprecationWarning)
             return llguidance.llamacpp.lltokenizer_from_vocab(self.vocab, eos_token=self.end_tokens())
 
-    def adapter(self, path: Path) -> object:
+    def adapter(self, path: Path) -> Adapter:
         """The adapter of that file, loaded once. Raises ModelLoadError and AdapterMismatch."""
         if path not in self._adapters:
             _check_gguf(path)
             LOG.clear()
-            adapter = lib.llama_adapter_lora_init(self.handle, os.fsencode(path))
-            if not adapter:  # a null pointer here is falsy and never None
+            handle = lib.llama_adapter_lora_init(self.handle, os.fsencode(path))
+            if not handle:  # a null pointer here is falsy and never None
                 raise AdapterMismatch(f"{path} does not fit {self.path.name}: {LOG.last()}")
-            self._adapters[path] = adapter
+            self._adapters[path] = Adapter(handle)
         return self._adapters[path]
 
     def close(self) -> None:
         """Free the weights and the adapters; contexts must be freed before."""
         if self.handle:
             for adapter in self._adapters.values():
-                lib.llama_adapter_lora_free(adapter)
+                lib.llama_adapter_lora_free(adapter.handle)
             self._adapters.clear()
             lib.llama_model_free(self.handle)
             self.handle = None
+
+
+class Adapter:
+    """A LoRA file that was loaded for a model, which frees it."""
+
+    def __init__(self, handle: Any) -> None:
+        self.handle = handle
+
+    def metadata(self, key: str) -> str | None:
+        """A value of the file's metadata as text; None when there is none."""
+        return _metadata(lib.llama_adapter_meta_val_str, self.handle, key)
 
 
 class CancelFlag:
@@ -198,6 +205,16 @@ class CancelFlag:
 
     def is_set(self) -> bool:
         return self._buffer[0] != b"\x00"
+
+
+def _metadata(read: Callable[..., int], handle: Any, key: str) -> str | None:
+    name = key.encode()
+    size = read(handle, name, ctypes.create_string_buffer(1), 1)
+    if size < 0:
+        return None
+    buffer = ctypes.create_string_buffer(size + 1)
+    read(handle, name, buffer, size + 1)
+    return buffer.value.decode("utf-8", "replace")
 
 
 def _check_gguf(path: Path) -> None:

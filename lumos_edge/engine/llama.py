@@ -21,11 +21,11 @@ import numpy as np
 import numpy.typing as npt
 
 from lumos_edge.engine import Completion, Control, Grammar, Prompt, Sampling
-from lumos_edge.engine.binding import LOG, CancelFlag, Model
+from lumos_edge.engine.binding import LOG, Adapter, CancelFlag, Model
 from lumos_edge.engine.constraint import Constraint, GrammarCache
 from lumos_edge.engine.sampling import Sampler
 from lumos_edge.engine.threads import measured_n_threads
-from lumos_edge.errors import Cancelled, ContextWindowExceeded, EngineError
+from lumos_edge.errors import AdapterMismatch, Cancelled, ContextWindowExceeded, EngineError
 from lumos_edge.trajectory import Module
 
 # Tokens of one llama_decode call: a cancelled prefill stops within one batch, and Metal checks only between them.
@@ -62,7 +62,7 @@ class LlamaEngine:
         self.model = Model(path)
         self.n_ctx = n_ctx or min(self.model.n_ctx_train, 4096)
         self.n_threads = n_threads or measured_n_threads(self.model)
-        self._adapters = {module: self.model.adapter(file) for module, file in (adapters or {}).items()}
+        self.adapters = {module: self._adapter(module, file) for module, file in (adapters or {}).items()}
         self._cache = GrammarCache(self.model.constraint_tokenizer())
         self._end_tokens = frozenset(self.model.end_tokens())
         closers = (self.model.tokenize(text) for text in ("\n", ")", "]"))
@@ -70,6 +70,13 @@ class LlamaEngine:
         self._contexts: dict[Module, _Context] = {}
         self._flag = CancelFlag()
         self._lock = threading.Lock()
+
+    def _adapter(self, module: Module, file: Path) -> Adapter:
+        adapter = self.model.adapter(file)
+        trained = adapter.metadata("lumos.module")
+        if trained and trained != module:
+            raise AdapterMismatch(f"{file} was trained as the {trained}, here it would be the {module}")
+        return adapter
 
     # -- the seam ---------------------------------------------------------------------------------------------------
 
@@ -130,8 +137,8 @@ class LlamaEngine:
         if not handle:
             raise EngineError(f"no context of {self.n_ctx} tokens: {LOG.last()}")
         lib.llama_set_abort_callback(handle, self._flag.callback, self._flag.argument)
-        if module in self._adapters:
-            adapters = (lib.llama_adapter_lora_p_ctypes * 1)(self._adapters[module])
+        if module in self.adapters:
+            adapters = (lib.llama_adapter_lora_p_ctypes * 1)(self.adapters[module].handle)
             lib.llama_set_adapters_lora(handle, adapters, 1, (ctypes.c_float * 1)(1.0))
         batch = lib.llama_batch_init(_N_BATCH, 0, 1)
         for row in range(_N_BATCH):

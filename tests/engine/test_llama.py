@@ -288,6 +288,16 @@ def test_an_adapter_of_another_model_is_an_error(tiny: Path, tmp_path: Path, wro
         LlamaEngine(tiny, adapters={"planner": tiny}, n_threads=1)
 
 
+def test_an_adapter_in_the_wrong_place_is_an_error(tiny: Path, tmp_path: Path) -> None:
+    grounder = write_adapter(tmp_path / "g.gguf", 1, metadata={"lumos.module": "grounder"})
+    with pytest.raises(AdapterMismatch, match="was trained as the grounder, here it would be the planner"):
+        LlamaEngine(tiny, adapters={"planner": grounder}, n_threads=1)
+    engine = LlamaEngine(tiny, adapters={"grounder": grounder}, n_threads=1)
+    assert engine.adapters["grounder"].metadata("lumos.module") == "grounder"
+    assert engine.adapters["grounder"].metadata("lumos.template") is None
+    engine.close()
+
+
 def test_sentencepiece_puts_its_space_only_where_a_text_starts(tmp_path: Path) -> None:
     model = Model(write_spm_model(tmp_path / "spm.gguf"))
     text = [model.token_text(token) for token in model.tokenize("Subgoal", starts_text=True)]

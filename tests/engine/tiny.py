@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import gguf
@@ -18,11 +19,19 @@ _BYTES = [
 ]
 
 
-def write_bpe_model(path: Path, *, chat_template: str | None = None, n_ctx: int = 512) -> Path:
+def write_bpe_model(
+    path: Path,
+    *,
+    chat_template: str | None = None,
+    n_ctx: int = 512,
+    metadata: Mapping[str, str] | None = None,
+) -> Path:
     """A LLaMA with a byte-level BPE vocabulary: control tokens, 256 bytes, and a few merges."""
     merges = ["S u", "Su b", "g o", "go a", "goa l", "Sub goal", "R 1", "( 1"]
     tokens = [*CONTROL, *_BYTES, *(merge.replace(" ", "") for merge in merges)]
     writer = _writer(path, len(tokens), n_ctx)
+    for key, value in (metadata or {}).items():
+        writer.add_string(key, value)
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre("gpt-2")
     writer.add_token_list(tokens)
@@ -52,13 +61,22 @@ def write_spm_model(path: Path) -> Path:
     return _finish(writer, path, len(tokens))
 
 
-def write_adapter(path: Path, seed: int, *, architecture: str = "llama", n_embd: int = N_EMBD) -> Path:
+def write_adapter(
+    path: Path,
+    seed: int,
+    *,
+    architecture: str = "llama",
+    n_embd: int = N_EMBD,
+    metadata: Mapping[str, str] | None = None,
+) -> Path:
     """A LoRA adapter of rank 4 on the query projections, strong enough to change what is written."""
     random = np.random.default_rng(seed)
     writer = gguf.GGUFWriter(path, architecture)
     writer.add_type("adapter")
     writer.add_string("adapter.type", "lora")
     writer.add_float32("adapter.lora.alpha", 32.0)
+    for key, value in (metadata or {}).items():
+        writer.add_string(key, value)
     for layer in range(N_LAYER):
         for name, n_out in (("attn_q", n_embd), ("ffn_up", N_FF)):
             tensor = f"blk.{layer}.{name}.weight"
