@@ -7,8 +7,6 @@ from dataclasses import dataclass
 import gguf
 
 MODULES = ("planner", "grounder", "reader")
-FORMULATIONS = ("iterative", "onetime")
-TEMPLATES = ("lumos", "compact", "fewshot")
 
 
 @dataclass(frozen=True)
