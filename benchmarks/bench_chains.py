@@ -19,7 +19,7 @@ from lumos_edge.executor import Executor
 from lumos_edge.toolbox import Toolbox
 from lumos_edge.trajectory import Task
 from lumos_edge.values import Number, Value
-from training.chains import Problem, RejectedItemError, chain, chain_actions, problems
+from training.chains import Problem, RejectedItemError, chain, chain_actions, problems, read_lines
 
 
 def is_right(problem: Problem, text: str, executor: Executor) -> bool:
@@ -42,7 +42,7 @@ def measure(file: Path) -> dict[str, object]:
     counts = Counter[str](n_items=0, n_verified=0, n_right=0, n_actions=0)
     rejects = Counter[str]()
     started = time.perf_counter()
-    for _, problem in problems(file.read_text("utf-8").splitlines()):
+    for _, problem in problems(read_lines(file)):
         counts["n_items"] += 1
         try:
             if isinstance(problem, RejectedItemError):

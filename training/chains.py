@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from pathlib import Path
 
 from lumos_edge.errors import StepError
 from lumos_edge.maths.evaluation import evaluate
@@ -61,6 +62,11 @@ def read_problem(line: str) -> Problem:
         raise RejectedItemError("broken line", "expected question and answer as texts")
     text, _, answer = solution.rpartition("####")
     return Problem(question.strip(), tuple(filter(None, map(str.strip, text.splitlines()))), _number(answer))
+
+
+def read_lines(file: Path) -> list[str]:
+    """The lines of a JSONL file; `str.splitlines` would also cut at separators inside of texts."""
+    return file.read_text("utf-8").rstrip("\n").split("\n")
 
 
 def problems(lines: Iterable[str]) -> Iterator[tuple[int, Problem | RejectedItemError]]:
