@@ -375,6 +375,13 @@ def _type_names(kinds: ValueTypes) -> str:
     return " or ".join(sorted(kind.__name__ for kind in kinds))
 
 
+# What running a user's file may raise; MemoryError and the like are not the file's fault.
+_LOAD_ERRORS = (
+    *(ArithmeticError, AttributeError, ImportError, LookupError, NameError),
+    *(OSError, RuntimeError, SyntaxError, TypeError, ValueError),
+)
+
+
 def load_pack(pack: str | Path) -> list[Tool | Example]:
     """The tools and examples of a pack in the order of their definition; a name, or the path of a Python file.
 
@@ -389,7 +396,7 @@ def load_pack(pack: str | Path) -> list[Tool | Example]:
     sys.modules[name] = module  # dataclasses look their module up there
     try:
         spec.loader.exec_module(module)
-    except (OSError, SyntaxError, ImportError, NameError, TypeError) as error:
+    except _LOAD_ERRORS as error:
         raise ToolPackError(f"{path} cannot be loaded: {type(error).__name__}: {error}") from error
     members = [*vars(module).values(), *vars(module).get("EXAMPLES", ())]
     if not any(isinstance(member, Tool) for member in members):

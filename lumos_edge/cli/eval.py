@@ -112,19 +112,21 @@ class _Results:
     def _read(self, path: Path) -> None:
         assert self._file is not None
         self._file.seek(0)
-        *lines, cut_off = self._file.read().split(b"\n")
-        # A kill cut the last line off; what it said is computed again.
-        self._file.truncate(self._file.tell() - len(cut_off))
-        if not lines:
+        content = self._file.read()
+        if not content:
             self._write({"settings": self._settings})
             return
-        for number, line in enumerate(lines, 1):
+        *lines, cut_off = content.split(b"\n")
+        for number, line in enumerate(lines or [b""], 1):
             try:
                 self._take(path, json.loads(line), is_first=number == 1)
             except (ValueError, KeyError, TypeError) as error:
+                found = _start(line or cut_off)
                 raise click.UsageError(
-                    f"{path}, line {number}: expected a result of `eval`, found {_start(line)}"
+                    f"{path}, line {number}: expected a result of `eval`, found {found}"
                 ) from error
+        # A kill cut the last line off; what it said is computed again.
+        self._file.truncate(len(content) - len(cut_off))
 
     def _take(self, path: Path, data: dict[str, Any], *, is_first: bool) -> None:
         if not is_first:

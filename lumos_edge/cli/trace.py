@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lumos_edge.cli.interrupt import interruptible
-from lumos_edge.errors import TraceError
+from lumos_edge.errors import DeadlineExceeded, TraceError
 
 if TYPE_CHECKING:
     from lumos_edge.engine.llama import LlamaEngine
@@ -98,6 +98,10 @@ def replay(file: Path, live: bool) -> int:
     if recorded.trajectory is None:
         raise click.UsageError(
             f"{file}: the recorded run was interrupted, there is no trajectory to compare with"
+        )
+    if recorded.trajectory.error == DeadlineExceeded.__name__:
+        raise click.UsageError(
+            f"{file}: its time limit ended the recorded run, no replay ends at that moment"
         )
     same = _replay_live(recorded) if live else trace.replay(recorded) == recorded.trajectory
     click.echo("same trajectory" if same else "another trajectory")
