@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
+# Which extra of the package brings what a conversion imports.
+_EXTRAS = {"convert": ("gguf", "sentencepiece"), "train": ("torch", "transformers", "peft")}
+
 output_option = click.option(
     "-o", "--output", type=click.Path(path_type=Path), required=True, help="The new file; it must not exist."
 )
@@ -98,8 +101,12 @@ def _load(path: Path) -> click.Command:
     try:
         spec.loader.exec_module(module)
     except ModuleNotFoundError as error:
+        missing = error.name or ""
+        wanted = next(
+            (f"'lumos-edge[{extra}]'" for extra, names in _EXTRAS.items() if missing in names), missing
+        )
         raise ConversionError(
-            f"convert {path.stem} needs the Python package {error.name}: pip install 'lumos-edge[convert]'"
+            f"convert {path.stem} needs the Python package {missing}: pip install {wanted}"
         ) from error
     loaded = getattr(module, "command", None)
     if not isinstance(loaded, click.Command):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from math import pi
+from math import log, pi
 from typing import Any
 
 import gguf
@@ -185,14 +185,15 @@ def _add_rope(writer: gguf.GGUFWriter, model: Hyperparameters) -> None:
 
 
 def _add_yarn(writer: gguf.GGUFWriter, rope: Rope) -> None:
-    adders = {
-        "attention_factor": writer.add_rope_scaling_yarn_attn_factor,
-        "beta_fast": writer.add_rope_scaling_yarn_beta_fast,
-        "beta_slow": writer.add_rope_scaling_yarn_beta_slow,
-    }
-    for key, add in adders.items():
-        if rope.parameters.get(key) is not None:
-            add(float(rope.parameters[key]))
+    parameters = rope.parameters
+    if parameters.get("attention_factor") is not None:
+        # transformers takes it as it is, llama.cpp multiplies it with YaRN's own (`src/llama-context.cpp`).
+        own = 1 + 0.1 * log(float(parameters["factor"]))
+        writer.add_rope_scaling_attn_factors(float(parameters["attention_factor"]) / own)
+    if parameters.get("beta_fast") is not None:
+        writer.add_rope_scaling_yarn_beta_fast(float(parameters["beta_fast"]))
+    if parameters.get("beta_slow") is not None:
+        writer.add_rope_scaling_yarn_beta_slow(float(parameters["beta_slow"]))
 
 
 def _original_context(rope: Rope, model: Hyperparameters) -> float:

@@ -15,6 +15,7 @@ from typing import Any
 
 import gguf
 from gguf import TokenType
+from sentencepiece import SentencePieceProcessor
 
 from lumos_edge.conversion.checkpoint import read_json
 from lumos_edge.errors import ConversionError, VocabularyMismatch
@@ -105,8 +106,6 @@ def read_vocabulary(folder: Path, n_vocab: int) -> Vocabulary:
 
 
 def _read_sentencepiece(folder: Path, n_vocab: int) -> Vocabulary:
-    from sentencepiece import SentencePieceProcessor
-
     path = folder / "tokenizer.model"
     try:
         pieces = SentencePieceProcessor(model_file=str(path))

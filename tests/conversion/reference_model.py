@@ -89,13 +89,29 @@ def _rotate(config: Mapping[str, Any], heads: Array, is_local: bool) -> Array:
         frequencies = frequencies / scaling["factor"]
     if scaling.get("rope_type") == "llama3":
         frequencies = frequencies / _llama3_divisors(scaling, frequencies)
+    scale = 1.0
+    if scaling.get("rope_type") == "yarn":
+        frequencies, scale = _yarn(scaling, frequencies, theta)
     angles = np.arange(len(heads))[:, None, None] * frequencies
     first, second = heads[..., : dim // 2], heads[..., dim // 2 :]
     rotated = (
         first * np.cos(angles) - second * np.sin(angles),
         second * np.cos(angles) + first * np.sin(angles),
     )
-    return np.concatenate(rotated, -1)
+    return scale * np.concatenate(rotated, -1)
+
+
+def _yarn(scaling: Mapping[str, Any], frequencies: Array, theta: float) -> tuple[Array, float]:
+    """transformers, `modeling_rope_utils.py`, _compute_yarn_parameters."""
+    dim, original = 2 * len(frequencies), scaling["original_max_position_embeddings"]
+
+    def dimension(n_rotations: float) -> float:
+        return float(dim * np.log(original / (n_rotations * 2 * np.pi)) / (2 * np.log(theta)))
+
+    low, high = max(np.floor(dimension(32)), 0), min(np.ceil(dimension(1)), dim - 1)
+    ramp = np.clip((np.arange(dim // 2) - low) / (high - low), 0, 1)
+    scale = scaling.get("attention_factor", 0.1 * np.log(scaling["factor"]) + 1)
+    return frequencies * (1 - ramp) + frequencies / scaling["factor"] * ramp, scale
 
 
 def _llama3_divisors(scaling: Mapping[str, Any], frequencies: Array) -> Array:

@@ -52,6 +52,9 @@ def make(tmp_path: Path, model_type: str, **changes: Any) -> tuple[Path, dict[st
     return write_checkpoint(folder, settings, tensors), settings, tensors
 
 
+YARN = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 128}
+
+
 @pytest.mark.parametrize(
     ("model_type", "changes"),
     [
@@ -60,6 +63,8 @@ def make(tmp_path: Path, model_type: str, **changes: Any) -> tuple[Path, dict[st
         ("llama", {"num_key_value_heads": 4, "head_dim": 8}),
         ("llama", {"rope_scaling": LLAMA3}),
         ("llama", {"rope_scaling": {"rope_type": "linear", "factor": 2.0}}),
+        ("llama", {"rope_scaling": YARN}),
+        ("llama", {"rope_scaling": {**YARN, "attention_factor": 0.8}}),
         ("mistral", {}),
         ("qwen2", {}),
         ("qwen3", {}),

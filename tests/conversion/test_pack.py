@@ -81,7 +81,7 @@ def test_a_base_without_a_file_type_is_refused(tmp_path: Path) -> None:
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
-    with pytest.raises(ConversionError, match="has the file type None, expected one that llama.cpp knows"):
+    with pytest.raises(ConversionError, match="has the file type None, expected one that llama"):
         describe_base(tmp_path / "x.gguf", "mine", "MIT")
 
 

@@ -128,13 +128,17 @@ def test_a_file_of_the_users_is_a_conversion_too() -> None:
     assert run("mine").output == "ran\n"
 
 
-def test_a_missing_package_is_named_with_the_command_that_installs_it() -> None:
+@pytest.mark.parametrize(
+    ("package", "install"), [("no_such_package", "no_such_package"), ("torch", r"'lumos-edge\[train\]'")]
+)
+def test_a_missing_package_is_named_with_the_command_that_installs_it(
+    monkeypatch: pytest.MonkeyPatch, package: str, install: str
+) -> None:
+    monkeypatch.setitem(sys.modules, "torch", None)  # as if it were not installed
     folder = config_folder() / "convert"
     folder.mkdir(parents=True)
-    (folder / "mine.py").write_text("import no_such_package\n")
-    with pytest.raises(
-        ConversionError, match=r"needs the Python package no_such_package: pip install 'lumos-edge"
-    ):
+    (folder / "mine.py").write_text(f"import {package}\n")
+    with pytest.raises(ConversionError, match=f"needs the Python package {package}: pip install {install}$"):
         run("mine")
 
 
