@@ -152,10 +152,7 @@ class Agent:
         self._cancelled.clear()
         run = _Run(self, task)
         try:
-            if self.formulation == "onetime":
-                yield from run.onetime()
-            else:
-                yield from run.iterative()
+            yield from run.within_time(run.onetime() if self.formulation == "onetime" else run.iterative())
         except NoAnswer as error:
             yield Finished(run.trajectory(None, type(error).__name__, str(error)))
         except BudgetExceeded as error:
@@ -215,6 +212,22 @@ class _Run:
         yield from self._finish(
             TooManySubgoals(f"{self.agent.budget.max_subgoals} subgoals were reached, and none had a result")
         )
+
+    def within_time(self, events: Iterator[Event]) -> Iterator[Event]:
+        """The same events; a completion that outlasts the time limit is cancelled, and raises DeadlineExceeded."""
+        if not self.agent.budget.timeout_s:
+            yield from events
+            return
+        timer = threading.Timer(self.agent.budget.timeout_s, self.agent.engine.cancel)
+        timer.daemon = True
+        timer.start()
+        try:
+            yield from events
+        except Cancelled:
+            self._check_budget()
+            raise
+        finally:
+            timer.cancel()
 
     def trajectory(self, answer: Value | None, error: str = "", message: str = "") -> Trajectory:
         """The run so far as a record."""

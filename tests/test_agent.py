@@ -230,6 +230,25 @@ def test_cancel_from_another_thread_also_between_completions() -> None:
     thread.join()
 
 
+class Stopping(Waiting):
+    """An engine that stops in the middle of a completion, as the real one does."""
+
+    def complete(
+        self, module: Module, prompt: Prompt, grammar: Grammar, *, max_tokens: int, sampling: Sampling
+    ) -> Generator[str, None, Completion]:
+        yield from super().complete(module, prompt, grammar, max_tokens=max_tokens, sampling=sampling)
+        raise Cancelled("cancelled")
+
+
+def test_the_deadline_cancels_a_completion_that_outlasts_it() -> None:
+    trajectory = last(events_until(agent(Stopping(), timeout_s=0.05), DeadlineExceeded))
+    assert (trajectory.answer, trajectory.error) == (None, "DeadlineExceeded")
+    runner = agent(Stopping(), timeout_s=5)
+    threading.Timer(0.05, runner.cancel).start()
+    with pytest.raises(Cancelled):
+        runner.ask(TASK)
+
+
 @pytest.mark.parametrize("question", ["", "  \n", "x" * 20_001])
 def test_a_question_that_cannot_be_one_is_a_value_error(question: str) -> None:
     with pytest.raises(ValueError, match="question"):
