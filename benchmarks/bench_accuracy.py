@@ -203,11 +203,7 @@ def main() -> None:
     parser.add_argument("--pack", default="nano")
     parser.add_argument("--planner-adapter", type=Path)
     parser.add_argument("--grounder-adapter", type=Path)
-    parser.add_argument(
-        "--systems",
-        nargs="+",
-        default=["fewshot-onetime", "fewshot-iterative", "adapters-onetime", "chain-of-thought"],
-    )
+    parser.add_argument("--systems", nargs="+", choices=SYSTEMS, default=SYSTEMS)
     parser.add_argument("--n-threads", type=int, default=1)
     options = parser.parse_args()
     choice = of_pack(find_manifest(options.pack))
