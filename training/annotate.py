@@ -25,6 +25,7 @@ from lumos_edge.trajectory import Formulation, Module
 from lumos_edge.values import Number
 from training.annotations import Annotation, Annotator, messages, plain_formula
 from training.chains import Problem, RejectedItemError, chain, numbers_of, problems, read_lines
+from training.renumbering import is_like, renumber
 from training.subgoals import word_subgoal
 from training.synthetic import SyntheticProblem, generate
 
@@ -32,6 +33,7 @@ MODULES: tuple[Module, ...] = ("planner", "grounder")
 FORMULATIONS: tuple[Formulation, ...] = ("onetime", "iterative")
 LICENCES = {
     "gsm8k": "MIT (Cobbe et al. 2021, github.com/openai/grade-school-math)",
+    "renumbered": "MIT (GSM8K with other numbers)",
     "synthetic": "Apache-2.0 (made by training/synthetic.py)",
     "data": "the user's own",
 }
@@ -110,6 +112,34 @@ def _check_sensible(problem: SyntheticProblem, annotation: Annotation) -> None:
                 raise RejectedItemError("not sensible", f"{value} in {problem.question!r}")
 
 
+def renumbered(
+    originals: list[Annotation], n_items: int, seed: int, annotator: Annotator, tally: Tally
+) -> Iterator[Annotation]:
+    """Up to that many variants with other numbers, drawn from all the originals in turn."""
+    rng = random.Random(seed)
+    n_kept = 0
+    for number in range(4 * n_items if originals else 0):
+        original = originals[number % len(originals)]
+        try:
+            variant = renumber(original, rng)
+            item_id = f"{original.id}-renumbered-{number}"
+            annotation = annotator.annotate("renumbered", item_id, variant.question, variant.solution, None)
+            if not is_like(_numbers(original), _numbers(annotation)):
+                raise RejectedItemError("not sensible", variant.question)
+        except RejectedItemError as error:
+            tally.rejected["renumbered", error.reason] += 1
+            continue
+        yield annotation
+        n_kept += 1
+        if n_kept == n_items:
+            return
+
+
+def _numbers(annotation: Annotation) -> list[Fraction]:
+    results = [result for step in annotation.steps for result in step.attempts[0].results]
+    return [value.value for result in results for value in result.values if isinstance(value, Number)]
+
+
 def own_rationales(file: Path, annotator: Annotator, tally: Tally) -> Iterator[Annotation]:
     """The user's own solved tasks."""
     for number, line in enumerate(read_lines(file), 1):
@@ -178,13 +208,16 @@ def main() -> None:
         "--n-gsm8k", type=int, default=7000, help="items of it (the last 473 are for development)"
     )
     parser.add_argument("--n-synthetic", type=int, default=0, help="problems to make by program")
+    parser.add_argument("--n-renumbered", type=int, default=0, help="GSM8K items with other numbers to make")
     parser.add_argument("--data", type=Path, help="rationales of your own, one JSON object per line")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("-o", "--output", type=Path, required=True, help="the folder to write")
     options = parser.parse_args()
     annotator, tally = Annotator(Toolbox.of_packs(["maths"])), Tally()
+    originals = list(gsm8k(options.gsm8k, options.n_gsm8k, annotator, tally)) if options.gsm8k else []
     annotations = [
-        *(gsm8k(options.gsm8k, options.n_gsm8k, annotator, tally) if options.gsm8k else ()),
+        *originals,
+        *renumbered(originals, options.n_renumbered, options.seed, annotator, tally),
         *synthetic(options.n_synthetic, options.seed, annotator, tally),
         *(own_rationales(options.data, annotator, tally) if options.data else ()),
     ]

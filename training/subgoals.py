@@ -84,6 +84,8 @@ def _from_words(text: str) -> str:
     rest = f"{rest} {place}"
     if not re.fullmatch(r"[\w\s,.'’$%/&\"-]*", f"{subject} {rest}") or not (subject or rest.strip()):
         return ""
+    if subject.endswith("because"):  # the result stands before it, in the words
+        return ""
     return _clean(_compose(_lower_first(subject), rest.strip(), is_money))
 
 
