@@ -46,7 +46,7 @@ def test_round_numbers_stay_round(annotator: Annotator) -> None:
         ("A dozen of 7?", "R1 = Calculator(12*7)", "implied number"),
         ("7 of 14, then 7 more?", "R1 = Calculator(14-7); R2 = Calculator(R1+7)", "ambiguous number"),
         ("7 of 7?", "R1 = Calculator(7+7)", "no number to change"),
-        ("Half of 0.5?", "R1 = Calculator(0.5)", "no number to change"),
+        ("Twice 0.5?", "R1 = Calculator(0.5+0.5)", "no number to change"),
     ],
 )
 def test_a_task_is_rejected_when_its_numbers_hang_together(
