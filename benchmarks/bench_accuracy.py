@@ -111,14 +111,18 @@ def thinking_system(engine: LlamaEngine) -> System:
         pieces = engine.complete("planner", prompt, _anything, max_tokens=_MAX_THOUGHT, sampling=Sampling())
         completion = _drained(pieces)
         seconds = time.perf_counter() - started
-        numbers = _NUMBER.findall(completion.text.rpartition("answer is")[2]) or _NUMBER.findall(
-            completion.text
-        )
-        said = bool(re.search("answer is", completion.text))
-        found = (numbers[0] if said else numbers[-1]).rstrip(".,") if numbers else None
+        found = final_number(completion.text)
         return Outcome(found, _is_right(found, question), completion.n_completion, 0, 0, seconds)
 
     return answer
+
+
+def final_number(thought: str) -> str | None:
+    """The number after the last `answer is`, else the last number; None when there is none."""
+    _, said, conclusion = thought.rpartition("answer is")
+    concluded = _NUMBER.findall(conclusion) if said else []
+    numbers = concluded[:1] or _NUMBER.findall(thought)
+    return numbers[-1].rstrip(".,") if numbers else None
 
 
 def _anything(text: str) -> str | None:
