@@ -7,7 +7,7 @@ for each `completion` as it is finished, last the `trajectory`. A run that was i
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from itertools import zip_longest
 from pathlib import Path
@@ -92,12 +92,26 @@ def read(path: Path) -> Trace:
             lines = list(file)
     except (OSError, UnicodeDecodeError) as error:
         raise TraceError(f"{path} cannot be read: {error}") from error
+    records = []
+    for number, line in enumerate(lines, 1):
+        try:
+            records.append(json.loads(line))
+        except ValueError as error:
+            raise TraceError(f"{path}, line {number}: no JSON: {error}") from error
+    try:
+        return of_records(records)
+    except TraceError as error:
+        raise TraceError(f"{path}: {error}") from error
+
+
+def of_records(records: Iterable[Mapping[str, Any]]) -> Trace:
+    """The trace that `record` made of a run; raises TraceError with the number of the record at fault."""
     run: dict[str, Any] = {}
     completions: list[Recorded] = []
     finished = None
-    for number, line in enumerate(lines, 1):
+    for number, record in enumerate(records, 1):
         try:
-            data = json.loads(line)
+            data = dict(record)
             kind = data.pop("record")
             if kind == "run" and isinstance(data["question"], str):
                 run = data
@@ -105,10 +119,10 @@ def read(path: Path) -> Trace:
                 completions.append(Recorded.read_json(data))
             elif kind == "trajectory":
                 finished = trajectory.read_json(data)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise TraceError(f"{path}, line {number}: no record of a run: {error}") from error
+        except (ValueError, KeyError, TypeError) as error:
+            raise TraceError(f"record {number} is not of a run: {error}") from error
     if not run:
-        raise TraceError(f"{path} has no run record; expected it on line 1")
+        raise TraceError("there is no run record; expected it first")
     return Trace(run, tuple(completions), finished)
 
 

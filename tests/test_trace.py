@@ -101,11 +101,11 @@ def test_the_first_difference_of_another_run_is_found(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("", "has no run record"),
-        ("{}", "line 1: no record of a run"),
-        ("not json", "line 1: no record"),
-        ('{"record": "run", "question": 5}', "has no run record"),
-        ('{"record": "completion", "module": "planner"}', "line 1: no record"),
+        ("", "there is no run record"),
+        ("{}", "record 1 is not of a run"),
+        ("not json", "line 1: no JSON"),
+        ('{"record": "run", "question": 5}', "there is no run record"),
+        ('{"record": "completion", "module": "planner"}', "record 1 is not of a run"),
         ("\x00\xff", "no record"),
     ],
 )
