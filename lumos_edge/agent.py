@@ -22,6 +22,7 @@ from lumos_edge.errors import (
     DeadlineExceeded,
     NoAnswer,
     RepeatedActions,
+    StepError,
     TooManyActions,
     TooManySubgoals,
     TooManyTokens,
@@ -153,7 +154,7 @@ class Agent:
         run = _Run(self, task)
         try:
             yield from run.within_time(run.onetime() if self.formulation == "onetime" else run.iterative())
-        except NoAnswer as error:
+        except StepError as error:
             yield Finished(run.trajectory(None, type(error).__name__, str(error)))
         except BudgetExceeded as error:
             yield Finished(run.trajectory(None, type(error).__name__, str(error)))

@@ -23,23 +23,15 @@ class Grounding:
     completion: Completion
 
 
+@dataclass(frozen=True)
 class Grounder:
     """Grounds subgoals. Its method yields the text as it is written and returns what it means."""
 
-    def __init__(
-        self,
-        engine: Engine,
-        template: PromptTemplate,
-        toolbox: Toolbox,
-        *,
-        sampling: Sampling,
-        max_tokens: int,
-    ) -> None:
-        self._engine = engine
-        self._template = template
-        self._toolbox = toolbox
-        self._sampling = sampling
-        self._max_tokens = max_tokens
+    engine: Engine
+    template: PromptTemplate
+    toolbox: Toolbox
+    sampling: Sampling
+    max_tokens: int
 
     def ground(
         self,
@@ -52,10 +44,10 @@ class Grounder:
         max_actions: int,
     ) -> Generator[TextPiece, None, Grounding]:
         """The actions for `current`, after `steps`, with the results so far by their types."""
-        prompt = self._template.grounder(task, self._toolbox, steps, current, formulation)
-        grammar = actions_grammar(self._toolbox, bindings, formulation=formulation, max_actions=max_actions)
-        text = self._engine.complete(
-            "grounder", prompt, grammar, max_tokens=self._max_tokens, sampling=self._sampling
+        prompt = self.template.grounder(task, self.toolbox, steps, current, formulation)
+        grammar = actions_grammar(self.toolbox, bindings, formulation=formulation, max_actions=max_actions)
+        text = self.engine.complete(
+            "grounder", prompt, grammar, max_tokens=self.max_tokens, sampling=self.sampling
         )
         completion = yield from text_pieces("grounder", text)
         try:
@@ -68,6 +60,6 @@ class Grounder:
         actions = parse_actions(text)
         types = dict(bindings)
         for action in actions:
-            self._toolbox.check(action, types)
-            types |= dict.fromkeys(action.targets, self._toolbox.result_types(action, types))
+            self.toolbox.check(action, types)
+            types |= dict.fromkeys(action.targets, self.toolbox.result_types(action, types))
         return actions

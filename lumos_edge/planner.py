@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Generator, Sequence
+from dataclasses import dataclass
 
 from lumos_edge.engine import Completion, Engine, Grammar, Sampling, text_pieces
 from lumos_edge.errors import ActionError
@@ -15,23 +16,15 @@ from lumos_edge.trajectory import Formulation, Step, Subgoal, Task, TextPiece
 _SUBGOAL = re.compile(r"Subgoal (\d+): ([^;\n]+)")
 
 
+@dataclass(frozen=True)
 class Planner:
     """Sets subgoals. Its methods yield the text as it is written and return what it means."""
 
-    def __init__(
-        self,
-        engine: Engine,
-        template: PromptTemplate,
-        toolbox: Toolbox,
-        *,
-        sampling: Sampling,
-        max_tokens: int,
-    ) -> None:
-        self._engine = engine
-        self._template = template
-        self._toolbox = toolbox
-        self._sampling = sampling
-        self._max_tokens = max_tokens
+    engine: Engine
+    template: PromptTemplate
+    toolbox: Toolbox
+    sampling: Sampling
+    max_tokens: int
 
     def plan(
         self, task: Task, max_subgoals: int
@@ -53,9 +46,9 @@ class Planner:
     def _complete(
         self, task: Task, steps: Sequence[Step], formulation: Formulation, grammar: Grammar
     ) -> Generator[TextPiece, None, Completion]:
-        prompt = self._template.planner(task, self._toolbox, steps, formulation)
-        text = self._engine.complete(
-            "planner", prompt, grammar, max_tokens=self._max_tokens, sampling=self._sampling
+        prompt = self.template.planner(task, self.toolbox, steps, formulation)
+        text = self.engine.complete(
+            "planner", prompt, grammar, max_tokens=self.max_tokens, sampling=self.sampling
         )
         return (yield from text_pieces("planner", text))
 
