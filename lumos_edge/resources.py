@@ -20,7 +20,9 @@ def content_files(kind: str, suffix: str) -> Iterator[Path]:
     """Every built-in and every user's file of that kind, sorted by name within each folder, the user's last."""
     for folder in (content_folder(kind), config_folder() / kind):
         if folder.is_dir():
-            yield from sorted(p for p in folder.iterdir() if p.suffix == suffix and not p.name.startswith(("_", ".")))
+            yield from sorted(
+                p for p in folder.iterdir() if p.suffix == suffix and not p.name.startswith(("_", "."))
+            )
 
 
 def _folder(kind: str) -> Path:
