@@ -16,10 +16,15 @@ from typing import Any
 from unittest import mock
 
 import pytest
+from hypothesis import settings
 
 from lumos_edge import resources
 from lumos_edge.manifest import ModelFile, Part, find_manifest
 from lumos_edge.store import Store
+
+# How long an example takes says more of what else the machine does than of the code.
+settings.register_profile("lumos-edge", deadline=None)
+settings.load_profile("lumos-edge")
 
 # Read before any test moves the home: the weights are pulled once per machine, not once per test.
 _REAL_MODELS = resources.data_folder() / "models"

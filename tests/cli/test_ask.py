@@ -259,13 +259,6 @@ def test_ctrl_c_during_a_tool(
     ]
 
 
-@pytest.mark.parametrize("delay_s", [0.1, 0.2, 0.4])
-def test_ctrl_c_while_starting(start: Start, tiny: Path, delay_s: float) -> None:
-    process = start("ask", *MODEL, tiny, "--max-tokens", "4000", "rows of beans and corn " * 150)
-    time.sleep(delay_s)
-    _interrupt(process)
-
-
 def _on_terminal(*arguments: object, **environment: str) -> tuple[int, str, str]:
     """Exit code, stdout and what a terminal on stderr shows."""
     ours, theirs = pty.openpty()
