@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import os
 import random
+import signal
 import threading
 import time
 import zipfile
@@ -34,6 +35,13 @@ _REAL_MODELS = resources.data_folder() / "models"
 def nano_path() -> Path:
     """The base file of the nano pack, pulled (98 MB) into the user's own data folder if it is not there."""
     return Store(_REAL_MODELS).pull(find_manifest("nano"))
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _interrupts_arrive() -> None:
+    """A shell starts what runs in its background with Ctrl-C ignored, and every process below inherits that."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
