@@ -154,6 +154,10 @@ class Tool:
 def _split(text: str, separator: str, parameter: Parameter, tool: str) -> tuple[str, str]:
     begin = text.find("]") if isinstance(parameter.kind, ReferencesArgument) else 0
     index = text.find(separator, max(begin, 0))
+    if isinstance(parameter.kind, (FormulaArgument, NumberArgument)):
+        # The commas of a call such as lcm(4, 6) are the formula's own.
+        while index >= 0 and text.count("(", 0, index) > text.count(")", 0, index):
+            index = text.find(separator, index + 1)
     if index < 0:
         raise ActionError(f"{tool} expects {separator!r} after its {parameter.name}, found {text[:40]!r}")
     # The label itself is read again as the prefix of the next parameter.

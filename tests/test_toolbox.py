@@ -12,6 +12,7 @@ from lumos_edge.actions import parse_actions
 from lumos_edge.errors import ActionError, ToolPackError, UndefinedResult
 from lumos_edge.executor import Executor
 from lumos_edge.maths.formula import Constant, Operation, Reference
+from lumos_edge.maths.parser import parse
 from lumos_edge.resources import config_folder
 from lumos_edge.toolbox import (
     Calculation,
@@ -90,6 +91,12 @@ def test_arguments_parse_to_their_types() -> None:
         "ft2",
         "R2",
     )
+
+
+def test_the_commas_of_a_call_inside_a_formula_separate_no_arguments() -> None:
+    formula, height, *_ = area.parse_arguments("lcm(4, max(6, 8)), gcd(2, 3), m2, R1")
+    assert formula == parse("lcm(4, max(6, 8))", "calculation")
+    assert height == parse("gcd(2, 3)", "calculation")
 
 
 @pytest.mark.parametrize(
