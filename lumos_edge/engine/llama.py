@@ -24,7 +24,7 @@ from lumos_edge.engine import Completion, Control, Grammar, Prompt, Sampling
 from lumos_edge.engine.binding import LOG, Adapter, CancelFlag, Model
 from lumos_edge.engine.constraint import Constraint, GrammarCache
 from lumos_edge.engine.sampling import Sampler
-from lumos_edge.engine.threads import measured_n_threads
+from lumos_edge.engine.threads import ThreadPace, measured_n_threads
 from lumos_edge.errors import AdapterMismatch, Cancelled, ContextWindowExceeded, EngineError
 from lumos_edge.trajectory import Module
 
@@ -52,7 +52,8 @@ class LlamaEngine:
     """An `Engine` on a GGUF file. One completion runs at a time; calls from other threads wait for their turn.
 
     `adapters` maps a module to its LoRA file; modules without one run the base model. `n_ctx` tokens is the
-    context window of each module; 0 takes what the model was trained with, 4,096 at most. Raises ModelLoadError,
+    context window of each module; 0 takes what the model was trained with, 4,096 at most. `n_threads` 0 measures
+    what is fastest, once for each model, and gives way while the machine is busy. Raises ModelLoadError,
     AdapterMismatch, EngineError.
     """
 
@@ -62,6 +63,7 @@ class LlamaEngine:
         self.model = Model(path)
         self.n_ctx = n_ctx or min(self.model.n_ctx_train, 4096)
         self.n_threads = n_threads or measured_n_threads(self.model)
+        self._pace = None if n_threads else ThreadPace(self.n_threads)
         self.adapters = {module: self._adapter(module, file) for module, file in (adapters or {}).items()}
         self._cache = GrammarCache(self.model.constraint_tokenizer())
         self._end_tokens = frozenset(self.model.end_tokens())
@@ -146,11 +148,13 @@ class LlamaEngine:
             batch.seq_id[row][0] = 0
         return _Context(handle, lib.llama_get_memory(handle), batch)
 
-    def set_n_threads(self, n_threads: int) -> None:
-        """Use this many threads from the next evaluation on."""
-        self.n_threads = n_threads
+    def _keep_pace(self, seconds: float) -> None:
+        """Adapt the number of threads to how long one token took; a number that the user chose stays."""
+        if self._pace is None or self._pace.step(seconds) == self.n_threads:
+            return
+        self.n_threads = self._pace.n_threads
         for context in self._contexts.values():
-            lib.llama_set_n_threads(context.handle, n_threads, n_threads)
+            lib.llama_set_n_threads(context.handle, self.n_threads, self.n_threads)
 
     # -- tokens -----------------------------------------------------------------------------------------------------
 
@@ -273,6 +277,8 @@ class _Run:
             self._prefill_s = elapsed
         else:
             self._decode_s += elapsed
+            if len(tokens) == 1:
+                self._engine._keep_pace(elapsed)
 
     def _decode_batch(self, batch: Any, position: int) -> None:
         LOG.clear()

@@ -1,4 +1,4 @@
-"""How many threads decode fastest: a measurement, kept for each model and machine.
+"""How many threads decode fastest: a measurement, kept for each model and machine, and fewer when the machine is busy.
 
 On 2 cores and a 135M model, tokens/s of raw decode: quiet machine 139 with 2 threads and 113 with 1; with one other
 busy process 38 and 97. No rule of thumb knows that.
@@ -32,6 +32,56 @@ def measured_n_threads(model: Model) -> int:
         known[key] = _measure(model)
         _write(file, known)
     return known[key]
+
+
+class ThreadPace:
+    """Fewer threads while something else needs the cores, and back again.
+
+    With more threads than free cores each one waits, at every barrier of the graph, for the one that has no core. So
+    decode steps that are much slower than the fastest one seen mean: give way.
+    """
+
+    _SLOWER = 1.7  # times the fastest step; noise of a quiet machine stays below
+    _N_SLOW = 3  # such steps in a row: one may be an accident
+    _PROBE_EVERY = 64  # steps with fewer threads between two tries with all
+    _N_PROBE = 2
+
+    def __init__(self, n_threads: int) -> None:
+        self.n_threads = n_threads
+        self._all = n_threads
+        self._fastest_s = float("inf")
+        self._recent_s = 0.0
+        self._n_slow = 0
+        self._n_steps = 0
+
+    def step(self, seconds: float) -> int:
+        """Take note of one decoded token's time; returns the number of threads for the next."""
+        self._n_steps += 1
+        if self.n_threads == self._all:
+            self._with_all(seconds)
+        else:
+            self._recent_s = 0.8 * self._recent_s + 0.2 * seconds if self._recent_s else seconds
+            if self._n_steps >= self._PROBE_EVERY:
+                self._use(self._all)
+        return self.n_threads
+
+    def _with_all(self, seconds: float) -> None:
+        if self._recent_s and self._n_steps <= self._N_PROBE:
+            # A try with all threads: they stay when they are faster now than fewer were.
+            if seconds < 0.9 * self._recent_s:
+                self._recent_s = 0.0
+            elif self._n_steps == self._N_PROBE:
+                self._use(max(1, self._all // 2))
+            return
+        self._fastest_s = min(self._fastest_s, seconds)
+        self._n_slow = self._n_slow + 1 if seconds > self._SLOWER * self._fastest_s else 0
+        if self._n_slow >= self._N_SLOW and self._all > 1:
+            self._recent_s = 0.0
+            self._use(self._all // 2)
+
+    def _use(self, n_threads: int) -> None:
+        self.n_threads = n_threads
+        self._n_steps = self._n_slow = 0
 
 
 def _candidates(n_cores: int) -> list[int]:
