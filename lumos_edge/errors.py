@@ -128,7 +128,7 @@ class EngineError(LumosError):
 class ModelLoadError(EngineError):
     """A GGUF file could not be loaded."""
 
-    hint = "check the file with `lumos-edge models verify`"
+    hint = "a file of your own has to be a whole GGUF model; `lumos-edge models verify NAME` checks a pack's"
 
 
 class AdapterMismatch(EngineError):
