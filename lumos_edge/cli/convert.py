@@ -98,20 +98,27 @@ def _load(path: Path) -> click.Command:
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # dataclasses look their module up there
-    try:
+    with importing_packages(path.stem):
         spec.loader.exec_module(module)
+    loaded = getattr(module, "command", None)
+    if not isinstance(loaded, click.Command):
+        raise ConversionError(f"{path} defines no click command named `command`")
+    return loaded
+
+
+@contextmanager
+def importing_packages(conversion: str) -> Iterator[None]:
+    """A block that imports what only an extra brings. Raises ConversionError with the command that installs it."""
+    try:
+        yield
     except ModuleNotFoundError as error:
         missing = error.name or ""
         wanted = next(
             (f"'lumos-edge[{extra}]'" for extra, names in _EXTRAS.items() if missing in names), missing
         )
         raise ConversionError(
-            f"convert {path.stem} needs the Python package {missing}: pip install {wanted}"
+            f"convert {conversion} needs the Python package {missing}: pip install {wanted}"
         ) from error
-    loaded = getattr(module, "command", None)
-    if not isinstance(loaded, click.Command):
-        raise ConversionError(f"{path} defines no click command named `command`")
-    return loaded
 
 
 @contextmanager

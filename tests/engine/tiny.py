@@ -25,6 +25,7 @@ def write_bpe_model(
     chat_template: str | None = None,
     n_ctx: int = 512,
     metadata: Mapping[str, str] | None = None,
+    seed: int = 7,
 ) -> Path:
     """A LLaMA with a byte-level BPE vocabulary: control tokens, 256 bytes, and a few merges."""
     merges = ["S u", "Su b", "g o", "go a", "goa l", "Sub goal", "R 1", "( 1"]
@@ -41,7 +42,7 @@ def write_bpe_model(
     writer.add_eos_token_id(1)
     if chat_template:
         writer.add_chat_template(chat_template)
-    return _finish(writer, path, len(tokens))
+    return _finish(writer, path, len(tokens), seed)
 
 
 def write_spm_model(path: Path) -> Path:
@@ -100,8 +101,8 @@ def _writer(path: Path, n_vocab: int, n_ctx: int) -> gguf.GGUFWriter:
     return writer
 
 
-def _finish(writer: gguf.GGUFWriter, path: Path, n_vocab: int) -> Path:
-    random = np.random.default_rng(7)
+def _finish(writer: gguf.GGUFWriter, path: Path, n_vocab: int, seed: int = 7) -> Path:
+    random = np.random.default_rng(seed)
 
     def add(name: str, *shape: int) -> None:
         writer.add_tensor(name, random.normal(0, 0.2, shape).astype(np.float32))

@@ -1,0 +1,109 @@
+"""`lumos-edge convert verify --reference`: the actions of two GGUF files on the real engine."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner, Result
+
+from lumos_edge.cli.convert import command
+from lumos_edge.errors import ConversionError
+from tests.engine.tiny import write_adapter, write_bpe_model
+
+# The built-in examples do not fit a tiny context window, the short template does.
+COMPACT = {"lumos.template": "compact"}
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    return write_bpe_model(tmp_path / "model.gguf", n_ctx=2048)
+
+
+@pytest.fixture
+def adapters(tmp_path: Path) -> list[str]:
+    planner = write_adapter(tmp_path / "planner.gguf", 1, metadata={**COMPACT, "lumos.module": "planner"})
+    grounder = write_adapter(tmp_path / "grounder.gguf", 2, metadata={**COMPACT, "lumos.module": "grounder"})
+    return ["--planner-adapter", str(planner), "--grounder-adapter", str(grounder)]
+
+
+@pytest.fixture
+def questions(tmp_path: Path) -> Path:
+    path = tmp_path / "questions.jsonl"
+    path.write_text('{"question": "How many are 2 and 3?", "answer": "5"}\n\n')  # as `eval` takes them
+    return path
+
+
+def verify(model: Path, *arguments: str | Path) -> Result:
+    given = ["verify", str(model), *map(str, arguments)]
+    return CliRunner().invoke(command, given, catch_exceptions=False)
+
+
+def actions(result: Result) -> dict[str, object]:
+    found: dict[str, object] = json.loads(result.stdout)["actions"]
+    return found
+
+
+def test_the_same_weights_write_the_same_actions_without_torch(
+    monkeypatch: pytest.MonkeyPatch, model: Path, adapters: list[str], questions: Path
+) -> None:
+    for package in ("torch", "transformers", "peft"):
+        monkeypatch.setitem(sys.modules, package, None)  # as if it were not installed
+    result = verify(model, "--reference", model, "--actions", questions, *adapters)
+    found = actions(result)
+    assert result.exit_code == 0
+    assert found["n_turns"] == found["n_equal"] != 0
+    assert (found["share"], found["first_difference"]) == (1.0, None)
+    assert json.loads(result.stdout).keys() == {"actions", "missed"}
+
+
+def test_other_weights_miss_the_bound_and_the_first_difference_is_shown(
+    tmp_path: Path, model: Path, adapters: list[str], questions: Path
+) -> None:
+    other = write_bpe_model(tmp_path / "other.gguf", n_ctx=2048, seed=8)
+    result = verify(other, "--reference", model, "--actions", questions, *adapters)
+    assert result.exit_code == 1
+    assert json.loads(result.stdout)["missed"] == ["unchanged actions"]
+    difference = actions(result)["first_difference"]
+    assert isinstance(difference, list)
+    expected, found = difference
+    assert expected != found
+    assert "found there" in result.stderr
+
+
+def test_a_checkpoint_needs_the_extra_that_brings_transformers(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, model: Path
+) -> None:
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    with pytest.raises(
+        ConversionError, match=r"needs the Python package transformers: .*lumos-edge\[train\]"
+    ):
+        verify(model, "--against", tmp_path)
+
+
+@pytest.mark.parametrize("line", ["", "What?", '{"task": "What?"}', '{"question": " "}', '{"question": 5}'])
+def test_a_file_without_questions_is_refused(
+    tmp_path: Path, model: Path, adapters: list[str], line: str
+) -> None:
+    (tmp_path / "q.jsonl").write_text(line)
+    with pytest.raises(ConversionError, match=r'q\.jsonl: expected {"question": ...} in each line'):
+        verify(model, "--reference", model, "--actions", tmp_path / "q.jsonl", *adapters)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ((), "give --against, --reference, or both"),
+        (("--reference",), "--reference and --actions go together"),
+        (("--reference", "--actions", "--adapter"), "--adapter and --adapter-against go together"),
+    ],
+)
+def test_options_that_belong_together_are_asked_for(
+    model: Path, options: tuple[str, ...], message: str
+) -> None:
+    arguments = [argument for option in options for argument in (option, str(model))]
+    with pytest.raises(click.UsageError, match=message):
+        command.main(["verify", str(model), *arguments], standalone_mode=False)
