@@ -206,12 +206,13 @@ class _Run:
             n_stale = 0 if is_new else n_stale + 1
             if n_stale == 2:
                 yield from self._finish(
-                    RepeatedActions("two subgoals in a row only repeated earlier actions")
+                    RepeatedActions("two subgoals in a row only repeated earlier actions"), is_cut_short=True
                 )
                 return
         # As in the paper, a planner that never stops has still computed something: its last result is the answer.
         yield from self._finish(
-            TooManySubgoals(f"{self.agent.budget.max_subgoals} subgoals were reached, and none had a result")
+            TooManySubgoals(f"the planner did not stop within {self.agent.budget.max_subgoals} subgoals"),
+            is_cut_short=True,
         )
 
     def within_time(self, events: Iterator[Event]) -> Iterator[Event]:
@@ -287,12 +288,16 @@ class _Run:
 
     # -- the end ----------------------------------------------------------------------------------------------------
 
-    def _finish(self, failure: Exception) -> Iterator[Event]:
-        """The answer out of the last result, or that failure when there is none."""
+    def _finish(self, failure: Exception, *, is_cut_short: bool = False) -> Iterator[Event]:
+        """The answer out of the last result, or that failure when there is none.
+
+        Where the planner did not stop by itself, the trajectory's message says why the run ended.
+        """
         answer = self._answer()
         if answer is None:
             raise failure
-        yield Finished(self.trajectory(answer))
+        message = f"{failure}; the last result is the answer" if is_cut_short else ""
+        yield Finished(self.trajectory(answer, message=message))
 
     def _answer(self) -> Value | None:
         """`Output` where the grounder named it, else the last action's last result."""

@@ -97,7 +97,10 @@ class Step:
 
 @dataclass(frozen=True)
 class Trajectory:
-    """A whole run. `answer` is None when there is none; `error` (a class name) and `message` then say why."""
+    """A whole run. `answer` is None when there is none; `error` (a class name) and `message` then say why.
+
+    With an answer, `message` says why the run ended when the planner did not end it.
+    """
 
     task: Task
     formulation: Formulation

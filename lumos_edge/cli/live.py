@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from lumos_edge.trajectory import Event, Executed, Grounded, Planned, TextPiece
+from lumos_edge.trajectory import Event, Executed, Finished, Grounded, Planned, TextPiece
 
 _ERASE_LINE = "\r\x1b[K"
 
@@ -39,6 +39,8 @@ class LiveRun:
             self.end_line()
         elif isinstance(event, Executed):
             self._show_result(event)
+        elif isinstance(event, Finished) and event.trajectory.answer is not None:
+            self._show_message(event.trajectory.message)
 
     def end_line(self) -> None:
         """Leave the cursor at the beginning of an empty line."""
@@ -72,6 +74,12 @@ class LiveRun:
         else:
             self._write(f"    {names} = {event.result}", fg="green")
         click.echo(err=True)
+
+    def _show_message(self, message: str) -> None:
+        if message:
+            self.end_line()
+            self._write(message, fg="yellow")
+            click.echo(err=True)
 
     def _begin_line(self) -> None:
         click.echo("" if self._module == "planner" else "  ", nl=False, err=True)
