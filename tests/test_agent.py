@@ -145,7 +145,9 @@ def test_a_planner_that_never_stops_still_answers() -> None:
         "No, I will keep planning. Subgoal 2: Count.",
         "R2 = Calculator(2)",
     )
-    assert str(agent(engine, max_subgoals=2).ask(TASK).answer) == "2"
+    trajectory = agent(engine, max_subgoals=2).ask(TASK)
+    assert str(trajectory.answer) == "2"
+    assert trajectory.message == "the planner did not stop within 2 subgoals; the last result is the answer"
 
 
 def test_no_result_within_the_subgoals_is_a_budget_error() -> None:
@@ -166,6 +168,7 @@ def test_repeated_actions_end_the_run() -> None:
     trajectory = agent(engine).ask(TASK)
     assert str(trajectory.answer) == "120"
     assert len(trajectory.steps) == 3
+    assert "only repeated earlier actions" in trajectory.message
 
 
 def test_repeated_failures_end_the_run_with_the_reason() -> None:

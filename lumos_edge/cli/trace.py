@@ -77,9 +77,11 @@ def _show_trajectory(finished: Trajectory) -> None:
                 click.echo(f"  {action}  ->  {result}")
             if attempt.error:
                 click.echo(f"  not grounded: {attempt.error}")
-    click.echo(
-        f"\nanswer: {finished.answer}" if finished.answer is not None else f"\nno answer: {finished.message}"
-    )
+    if finished.answer is None:
+        click.echo(f"\nno answer: {finished.message}")
+        return
+    note = f" ({finished.message})" if finished.message else ""
+    click.echo(f"\nanswer: {finished.answer}{note}")
 
 
 @command.command("replay")
