@@ -42,20 +42,21 @@ class NativeModel:
         assert n >= 0, "a token has at least one byte, or is the prefix"
         return list(ids[:n])
 
-    def logits(self, tokens: Sequence[int]) -> Array:
+    def logits(self, tokens: Sequence[int], on_node: Any = None) -> Array:
         """Logits after each of `tokens`, float32, shape `(n_tokens, n_vocab)`. Cost: one prefill.
 
+        `on_node`, a `ggml_backend_sched_eval_callback`, sees the nodes of the graph (llama.h, `cb_eval`).
         Raises ValueError for no tokens or an id outside the vocabulary.
         """
         if not tokens or not 0 <= min(tokens) <= max(tokens) < self.n_vocab:
             raise ValueError(f"expected token ids from 0 to {self.n_vocab - 1}, and at least one")
-        with self._context(len(tokens)) as context:
+        with self._context(len(tokens), on_node) as context:
             _decode(context, tokens)
             rows = llama_cpp.llama_get_logits(context)
             return np.ctypeslib.as_array(rows, (len(tokens), self.n_vocab)).copy()
 
     @contextmanager
-    def _context(self, n_tokens: int) -> Iterator[Any]:
+    def _context(self, n_tokens: int, on_node: Any) -> Iterator[Any]:
         parameters = llama_cpp.llama_context_default_params()
         parameters.n_ctx = -(-n_tokens // _KV_ALIGNMENT) * _KV_ALIGNMENT
         parameters.n_batch = parameters.n_outputs_max = n_tokens
@@ -64,6 +65,9 @@ class NativeModel:
         parameters.type_k = parameters.type_v = llama_cpp.GGML_TYPE_F32
         parameters.flash_attn_type = llama_cpp.LLAMA_FLASH_ATTN_TYPE_DISABLED  # it rounds to float16
         parameters.swa_full = True
+        parameters.op_offload = False  # weights keep their names and places: no copies of them on a GPU
+        if on_node is not None:
+            parameters.cb_eval = on_node
         context = llama_cpp.llama_init_from_model(self._model, parameters)
         if not context:
             raise ModelLoadError(f"no context of {n_tokens} tokens: {last_error(self._log)}")

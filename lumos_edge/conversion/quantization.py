@@ -10,7 +10,7 @@ import ctypes
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -37,12 +37,15 @@ _MIB = 1 << 20
 
 @dataclass(frozen=True)
 class Quantization:
-    """What to do to a model; `overrides` pairs regular expressions of tensor names with types ("Q6_K")."""
+    """What to do to a model; `overrides` pairs regular expressions of tensor names with types ("Q6_K"), `metadata`
+    is added to the file's.
+    """
 
     file_type: str
     overrides: tuple[tuple[str, str], ...] = ()
     importance: Mapping[str, Array] | None = None
     buffer_bytes: int = 256 * _MIB
+    metadata: Mapping[str, str | int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -109,7 +112,9 @@ def _parameters(quantization: Quantization, dry_run: bool) -> tuple[Any, list[An
     )
     parameters.tt_overrides = overrides if quantization.overrides else None
     parameters.imatrix = importance if quantization.importance else None
-    return parameters, [overrides, importance, quantization.importance]
+    metadata = _metadata_array(quantization.metadata)
+    parameters.kv_overrides = metadata
+    return parameters, [overrides, importance, quantization.importance, metadata]
 
 
 def _override_array(overrides: Sequence[tuple[str, str]]) -> Any:
@@ -136,4 +141,17 @@ def _importance_array(importance: Mapping[str, Array]) -> Any:
         entry.name = name.encode()
         entry.data = values.ctypes.data_as(ctypes.POINTER(ctypes.c_float))
         entry.size = values.size
+    return array
+
+
+def _metadata_array(metadata: Mapping[str, str | int]) -> Any:
+    array = (llama_cpp.llama_model_kv_override * (len(metadata) + 1))()  # an empty key ends it
+    for entry, (key, value) in zip(array, metadata.items(), strict=False):
+        entry.key = key.encode()
+        if isinstance(value, int):
+            entry.tag, entry.value.val_i64 = llama_cpp.LLAMA_KV_OVERRIDE_TYPE_INT, value
+        else:
+            # llama.cpp's struct has room for 127 bytes and the end.
+            text = value.encode()[:127].decode("utf-8", "ignore")
+            entry.tag, entry.value.val_str = llama_cpp.LLAMA_KV_OVERRIDE_TYPE_STR, text.encode()
     return array
