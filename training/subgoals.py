@@ -69,6 +69,29 @@ def word_subgoal(line: ChainLine, given: Set[Fraction]) -> str:
     return _from_operation(line)
 
 
+_ASKED = re.compile(
+    r".*\b(how (?:many|much|far|long|old)\b.*?) ?\b(do|does|did|is|are|was|were|will|would|can|could)\b (.*)\?",
+    re.IGNORECASE,
+)
+
+
+def word_question(question: str) -> str:
+    """The subgoal that answers a question: `How many nuts does Ann have?` is `Calculate how many nuts Ann has.`"""
+    last = re.split(r"(?<=[.?!]) ", question.strip())[-1]
+    asked = _ASKED.fullmatch(last)
+    if not asked:
+        return "Calculate " + re.sub(r"^What (?:is|was|are) ", "", last).removesuffix("?") + "."
+    topic, auxiliary, rest = asked[1][0].lower() + asked[1][1:], asked[2].lower(), asked[3]
+    if auxiliary in ("do", "does", "did"):
+        have = {"do": "have", "does": "has", "did": "had"}[auxiliary]
+        statement = re.sub(r"\bhave\b", have, rest)
+        return f"Calculate {topic} {statement}."
+    if auxiliary in ("will", "would", "can", "could") and " be " not in rest:
+        subject, _, verb = rest.partition(" ")
+        return f"Calculate {topic} {subject} {auxiliary} {verb}."
+    return f"Calculate {topic} {auxiliary} {rest}."
+
+
 def _from_operation(line: ChainLine) -> str:
     formula = line.actions[-1].arguments
     return next((words for sign, words in _BY_OPERATION if sign in formula[1:]), "Calculate the result.")

@@ -12,6 +12,7 @@ from pathlib import Path
 from lumos_edge.maths.evaluation import evaluate
 from lumos_edge.maths.formula import Constant
 from lumos_edge.maths.parser import parse
+from training.subgoals import word_question
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -20,7 +21,10 @@ else:
 
 _SCHEMAS = Path(__file__).with_name("schemas.toml")
 _SLOT = re.compile(r"\{(\w+)\}")
-_DISTRACTOR_SHARE = 0.3
+_DISTRACTOR_SHARE = 0.25
+_OPENING_SHARE = 0.2
+_SPELLED_SHARE = 0.15
+_LARGE_SHARE = 0.15
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,10 @@ class Words:
     men: tuple[str, ...]
     items: tuple[str, ...]
     places: tuple[str, ...]
+    numbers: tuple[str, ...]
+    adjectives: tuple[str, ...]
+    people: tuple[str, ...]
+    openings: tuple[str, ...]
     distractors: tuple[str, ...]
 
 
@@ -60,7 +68,7 @@ def read_schemas() -> tuple[Words, tuple[Schema, ...]]:
     """What `schemas.toml` holds."""
     entries = tomllib.loads(_SCHEMAS.read_text("utf-8"))
     words = {
-        name: tuple(text if name == "distractors" else text.split())
+        name: tuple(text if isinstance(text, list) else text.split())
         for name, text in entries["words"].items()
     }
     return Words(**words), tuple(
@@ -86,20 +94,45 @@ def generate(seed: int) -> Iterator[SyntheticProblem]:
 
 
 def _problem(schema: Schema, words: Words, rng: random.Random) -> SyntheticProblem:
-    slots = {**_drawn(words, rng), **_numbers(schema, rng)}
+    numbers = _numbers(schema, rng)
+    slots = {**_drawn(words, rng), **numbers}
     question = rng.choice(schema.questions)
-    sentences = re.split(r"(?<=[.?]) (?=[A-Z{])", question)
-    if len(sentences) > 1 and "{name}" in question and rng.random() < _DISTRACTOR_SHARE:
+    sentences = _sentences(question)
+    if "{name}" in question and len(sentences) > 1 and rng.random() < _DISTRACTOR_SHARE:
         sentences.insert(-1, rng.choice(words.distractors))
+    if "{name}" in question and rng.random() < _OPENING_SHARE:
+        sentences.insert(0, rng.choice(words.openings))
+    may_spell = schema.weight == 1 and "$" not in question
+    spelled = {
+        name: _spelled(number, words, rng) if may_spell else number for name, number in numbers.items()
+    }
+    text = " ".join(_capitalized(_fill(sentence, {**slots, **spelled})) for sentence in sentences)
+    slots["asked"] = word_question(_fill(sentences[-1], slots))
     solution = tuple((_fill(subgoal, slots), _fill(actions, slots)) for subgoal, actions in schema.steps)
-    return SyntheticProblem(schema.kind, _fill(" ".join(sentences), slots), solution, schema.any_result)
+    return SyntheticProblem(schema.kind, text, solution, schema.any_result)
+
+
+def _sentences(text: str) -> list[str]:
+    return re.split(r"(?<=[.?]) (?=[A-Z{])", text)
+
+
+def _capitalized(sentence: str) -> str:
+    return sentence[:1].upper() + sentence[1:]
+
+
+def _spelled(number: str, words: Words, rng: random.Random) -> str:
+    """Some small numbers in words."""
+    is_small = int(number) < len(words.numbers)
+    return words.numbers[int(number)] if is_small and rng.random() < _SPELLED_SHARE else number
 
 
 def _drawn(words: Words, rng: random.Random) -> dict[str, str]:
     is_woman = rng.random() < 0.5
     name = rng.choice(words.women if is_woman else words.men)
     other, third = rng.sample([person for person in words.women + words.men if person != name], 2)
-    item, item2, item3 = rng.sample(words.items, 3)
+    item, item2, item3 = (_kind_of(item, words, rng) for item in rng.sample(words.items, 3))
+    if rng.random() < 0.15:
+        name = f"the {rng.choice(words.people)}"
     he, him, his = ("she", "her", "her") if is_woman else ("he", "him", "his")
     return {
         "name": name,
@@ -116,6 +149,10 @@ def _drawn(words: Words, rng: random.Random) -> dict[str, str]:
     }
 
 
+def _kind_of(item: str, words: Words, rng: random.Random) -> str:
+    return f"{rng.choice(words.adjectives)} {item}" if rng.random() < 0.25 else item
+
+
 def _numbers(schema: Schema, rng: random.Random) -> dict[str, str]:
     """Numbers for the schema's slots, drawn until all of them are positive."""
     while True:
@@ -123,9 +160,15 @@ def _numbers(schema: Schema, rng: random.Random) -> dict[str, str]:
         for rule in schema.numbers:
             name, _, rest = rule.partition(" = ")
             low, dots, high = rest.partition("..")
-            values[name] = rng.randint(int(low), int(high)) if dots else _computed(rest, values)
+            values[name] = _drawn_number(int(low), int(high), rng) if dots else _computed(rest, values)
         if all(value > 0 for value in values.values()):
             return {name: str(value) for name, value in values.items()}
+
+
+def _drawn_number(low: int, high: int, rng: random.Random) -> int:
+    # Ranges up to 20 are those of groups, ages and percentages, which do not become larger.
+    is_large = high > 20 and rng.random() < _LARGE_SHARE
+    return rng.randint(low, 10 * high if is_large else high)
 
 
 def _computed(text: str, values: Mapping[str, int]) -> int:

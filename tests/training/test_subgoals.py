@@ -8,7 +8,7 @@ import pytest
 
 from lumos_edge.trajectory import Action
 from training.chains import ChainLine
-from training.subgoals import word_subgoal
+from training.subgoals import word_question, word_subgoal
 
 
 def _words(text: str, formula: str = "1+1", given: frozenset[Fraction] = frozenset()) -> str:
@@ -56,3 +56,17 @@ def test_numbers_of_the_question_may_stand_in_a_subgoal() -> None:
 
 def test_a_subgoal_has_no_semicolon() -> None:
     assert ";" not in _words("Well; he has (a; b) 1+1=<<1+1=2>>2 things; good")
+
+
+@pytest.mark.parametrize(
+    ("question", "subgoal"),
+    [
+        ("Ann has 3. How many nuts does Ann have left?", "Calculate how many nuts Ann has left."),
+        ("How many nuts did Ann have at first?", "Calculate how many nuts Ann had at first."),
+        ("How many girls are there?", "Calculate how many girls are there."),
+        ("If 3 go, how many nuts will Ann have?", "Calculate how many nuts Ann will have."),
+        ("What is the total cost?", "Calculate the total cost."),
+    ],
+)
+def test_a_question_becomes_the_subgoal_that_answers_it(question: str, subgoal: str) -> None:
+    assert word_question(question) == subgoal
