@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from lumos_edge.cli.convert import module_options, output_option, progress, run
+from lumos_edge.cli.convert import module_options, only_writer, output_option, progress, run
 from lumos_edge.conversion.checkpoint import read_checkpoint
 from lumos_edge.conversion.difference import Difference, read_difference, write_difference
 from lumos_edge.conversion.module_metadata import ModuleMetadata
@@ -46,7 +46,8 @@ def command(
     with progress(f"comparing with {base.name}", len(original.tensors), unit_bytes=False) as advance:
         difference = read_difference(tuned, original, rank, energy, advance)
     metadata = ModuleMetadata(module, formulation, template, tools)
-    write_difference(difference, output, finetuned.name, base.name, metadata)
+    with only_writer(output):
+        write_difference(difference, output, finetuned.name, base.name, metadata)
     click.echo(json.dumps(_summary(difference, output)))
 
 

@@ -13,6 +13,7 @@ from lumos_edge.cli.convert import (
     echo_notes,
     echo_plan,
     module_options,
+    only_writer,
     output_option,
     progress,
     run,
@@ -56,9 +57,13 @@ def command(
     plan = plan_model(source, type_name if type_name in DIRECT_TYPES else _intermediate_type(source))
     echo_notes(plan.notes)
     if dry_run:
-        echo_plan(plan.tensors)
+        echo_plan(plan.tensors, 0 if type_name in DIRECT_TYPES else Quantization(type_name).buffer_bytes)
         return
-    metadata = ModuleMetadata(module, formulation, template, tools)
+    with only_writer(output):
+        _convert(plan, output, type_name, ModuleMetadata(module, formulation, template, tools))
+
+
+def _convert(plan: ModelPlan, output: Path, type_name: str, metadata: ModuleMetadata) -> None:
     if type_name in DIRECT_TYPES:
         _write(plan, output, metadata)
         return

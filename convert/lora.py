@@ -6,7 +6,15 @@ from pathlib import Path
 
 import click
 
-from lumos_edge.cli.convert import dry_run_option, echo_plan, module_options, output_option, progress, run
+from lumos_edge.cli.convert import (
+    dry_run_option,
+    echo_plan,
+    module_options,
+    only_writer,
+    output_option,
+    progress,
+    run,
+)
 from lumos_edge.conversion.base_model import read_base_model
 from lumos_edge.conversion.checkpoint import read_adapter
 from lumos_edge.conversion.encoding import DIRECT_TYPES
@@ -41,7 +49,7 @@ def command(
         echo_plan(plan.tensors)
         return
     metadata = ModuleMetadata(module, formulation, template, tools)
-    with progress(f"writing {output.name}", total_bytes(plan.tensors)) as advance:
+    with only_writer(output), progress(f"writing {output.name}", total_bytes(plan.tensors)) as advance:
         write_adapter(plan, output, metadata, advance)
 
 

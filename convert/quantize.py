@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from lumos_edge.cli.convert import dry_run_option, output_option, progress, run
+from lumos_edge.cli.convert import dry_run_option, echo_peak_memory, only_writer, output_option, progress, run
 from lumos_edge.conversion.calibration import calibrate
 from lumos_edge.conversion.importance import read_importance
 from lumos_edge.conversion.quantization import FILE_TYPES, Quantization, measure, quantize
@@ -68,11 +68,13 @@ def command(
         click.echo(f"note: {size.n_fallbacks} tensors get a larger type than {file_type}: {reason}", err=True)
     if dry_run:
         click.echo(f"{size.n_tensors} tensors, about {size.size_bytes:,} bytes of values in {file_type}")
+        echo_peak_memory(quantization.buffer_bytes)
         return
-    if texts is not None:
-        quantization = _calibrated(quantization, model, texts)
-    with progress(f"quantizing to {file_type}", size.n_tensors, unit_bytes=False) as advance:
-        quantize(model, output, quantization, advance)
+    with only_writer(output):
+        if texts is not None:
+            quantization = _calibrated(quantization, model, texts)
+        with progress(f"quantizing to {file_type}", size.n_tensors, unit_bytes=False) as advance:
+            quantize(model, output, quantization, advance)
 
 
 # The keys `quantize.imatrix.*` are llama.cpp's own (`tools/quantize/quantize.cpp`).

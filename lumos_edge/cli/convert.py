@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import hashlib
 import importlib.util
+import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -14,7 +16,8 @@ import click
 
 from lumos_edge.cli import main
 from lumos_edge.errors import ConversionError
-from lumos_edge.resources import content_files
+from lumos_edge.locks import exclusive
+from lumos_edge.resources import cache_folder, content_files
 
 if TYPE_CHECKING:
     from lumos_edge.conversion.gguf_file import OutputTensor
@@ -148,9 +151,34 @@ def echo_notes(notes: Sequence[str]) -> None:
         click.echo(f"note: {note}", err=True)
 
 
-def echo_plan(tensors: Sequence[OutputTensor]) -> None:
-    """Print each tensor with its type, shape and bytes."""
+@contextmanager
+def only_writer(output: Path) -> Iterator[None]:
+    """Hold other conversions to the same file off, on this machine; on stderr it says when it waits for one."""
+    # Not beside the output: a lock's file stays, and a folder of models is no place for it.
+    folder = cache_folder() / "locks"
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = hashlib.sha256(os.fsencode(output.resolve())).hexdigest()[:16] + ".lock"
+    with exclusive(
+        folder / lock, lambda: click.echo(f"waiting for another conversion to {output}", err=True)
+    ):
+        yield
+
+
+def echo_plan(tensors: Sequence[OutputTensor], buffer_bytes: int = 0) -> None:
+    """Print each tensor with its type, shape and bytes, then the sum and the peak memory.
+
+    `buffer_bytes` is what a later step, such as quantizing, needs.
+    """
     for tensor in tensors:
         shape = " x ".join(str(n) for n in tensor.shape)
         click.echo(f"{tensor.name:<32} {tensor.type.name:<5} {shape:>18} {tensor.size_bytes:>14,} bytes")
     click.echo(f"{len(tensors)} tensors, {sum(tensor.size_bytes for tensor in tensors):,} bytes")
+    echo_peak_memory(max(buffer_bytes, *(tensor.working_bytes for tensor in tensors)))
+
+
+def echo_peak_memory(value_bytes: int) -> None:
+    """Print what is in memory at most; the part of the program itself was measured (benchmarks/LOG.md, 2026-11-23)."""
+    click.echo(
+        f"peak memory: {value_bytes:,} bytes of values, besides some 50 MB of the program and the vocabulary; "
+        "mapped files are not counted"
+    )

@@ -18,28 +18,37 @@ import gguf
 import numpy as np
 from gguf import GGMLQuantizationType
 
-from lumos_edge.conversion.tensors import Array
+from lumos_edge.conversion.tensors import Array, n_chunk_rows
 from lumos_edge.errors import ConversionError
 
 _ALIGNMENT = 32  # gguf's GGUF_DEFAULT_ALIGNMENT
 # Metadata, tensor table and padding: a vocabulary of 260,000 tokens with its merges takes 15 MB.
 _HEADER_ALLOWANCE_BYTES = 32 << 20
+# Measured for each pair of types; the most is for a few long rows in another order from float32 to bfloat16.
+_WORKING_BYTES_PER_ELEMENT = 32
 
 
 @dataclass(frozen=True)
 class OutputTensor:
-    """A tensor to be written: `chunks` gives its rows in order, encoded as `type`."""
+    """A tensor to be written: `chunks` gives its rows in order, encoded as `type`; if `is_whole`, all at once."""
 
     name: str
     shape: tuple[int, ...]
     type: GGMLQuantizationType
     chunks: Callable[[], Iterable[Array]]
+    is_whole: bool = False
 
     @property
     def size_bytes(self) -> int:
         """Bytes of the encoded values, without padding."""
         block_size, type_size = gguf.GGML_QUANT_SIZES[self.type]
         return prod(self.shape) // int(block_size) * int(type_size)
+
+    @property
+    def working_bytes(self) -> int:
+        """Memory that its values need at most while it is written; mapped files are not counted."""
+        n_rows = self.shape[0] if self.is_whole else min(self.shape[0], n_chunk_rows(self.shape))
+        return n_rows * prod(self.shape[1:]) * _WORKING_BYTES_PER_ELEMENT
 
 
 def total_bytes(tensors: Sequence[OutputTensor]) -> int:
@@ -54,7 +63,8 @@ def write_gguf(
     written.
 
     Raises ConversionError when `path` exists, the disk has too little room or a tensor cannot be written;
-    then nothing is left behind. After a kill, the next call starts afresh and removes what was left.
+    then nothing is left behind. After a kill, the next call starts afresh and removes what was left; so one process
+    at a time writes to a path (`cli/convert.py`, only_writer).
     """
     with new_file(path, total_bytes(tensors) + _HEADER_ALLOWANCE_BYTES) as partial:
         _write_header(partial, writer, tensors)

@@ -190,8 +190,9 @@ def _output_tensors(
     # llama.cpp looks the rows of the embedding's A up by token (`src/llama-graph.cpp`, build_inp_embd).
     a_chunks = partial(_transposed, pair.a, a_type) if name == _EMBEDDING else partial(encode, pair.a, a_type)
     b_chunks = partial(encode, pair.b, b_type, order, factor=pair.factor)
-    return OutputTensor(a_name, a_shape, a_type, a_chunks), OutputTensor(
-        b_name, pair.b.shape, b_type, b_chunks
+    return (
+        OutputTensor(a_name, a_shape, a_type, a_chunks, is_whole=name == _EMBEDDING),
+        OutputTensor(b_name, pair.b.shape, b_type, b_chunks),
     )
 
 

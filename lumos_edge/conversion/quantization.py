@@ -74,9 +74,9 @@ def quantize(source: Path, output: Path, quantization: Quantization, advance: Ca
     """Write `source`, a GGUF file in f32, f16 or bf16, to `output` in smaller types; `advance` is told each
     tensor.
 
-    Memory: `buffer_bytes` of rows, and as much for their float32 form. Cost: about 20 MB/s of source per core
-    for the K types. Raises ConversionError when llama.cpp refuses, `output` exists or the disk has too little
-    room.
+    Memory: `buffer_bytes` for rows in all their forms (llama.cpp, `src/llama-quant.cpp`). Cost: about 20 MB/s of
+    source per core for the K types. Raises ConversionError when llama.cpp refuses, `output` exists or the disk has
+    too little room.
     """
     size = measure(source, quantization)
     # The metadata is copied, and its size is not in llama.cpp's figure.

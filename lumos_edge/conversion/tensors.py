@@ -53,7 +53,7 @@ class StoredTensor:
         Raises ConversionError when a value is infinite or not a number.
         """
         rows = self.map()
-        n_rows = max(1, _CHUNK_ELEMENTS // prod(self.shape[1:]))
+        n_rows = n_chunk_rows(self.shape)
         for start in range(0, self.shape[0], n_rows):
             wanted = slice(start, start + n_rows) if row_order is None else row_order[start : start + n_rows]
             chunk = rows[wanted]
@@ -64,6 +64,11 @@ class StoredTensor:
     def read(self, row_order: Array | None = None) -> Array:
         """The whole tensor in float32. Raises ConversionError as `chunks` does."""
         return np.concatenate([to_float32(chunk, self.dtype) for chunk in self.chunks(row_order)])
+
+
+def n_chunk_rows(shape: tuple[int, ...]) -> int:
+    """How many rows of a tensor of that shape are read at a time."""
+    return max(1, _CHUNK_ELEMENTS // prod(shape[1:]))
 
 
 def _is_finite(chunk: Array, dtype: str) -> bool:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import shutil
+import tracemalloc
 from collections.abc import Callable, Iterable
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,8 +15,9 @@ import numpy as np
 import pytest
 from gguf import GGMLQuantizationType as Type
 
-from lumos_edge.conversion.encoding import encode_float32
+from lumos_edge.conversion.encoding import encode, encode_float32
 from lumos_edge.conversion.gguf_file import OutputTensor, new_file, total_bytes, write_gguf
+from lumos_edge.conversion.tensors import StoredTensor
 from lumos_edge.errors import ConversionError
 
 VALUES = np.linspace(-2, 2, 5 * 64, dtype=np.float32).reshape(5, 64)
@@ -24,6 +28,37 @@ def tensor(name: str, kind: Type, chunks: Callable[[], Iterable[Any]] | None = N
     return OutputTensor(
         name, VALUES.shape, kind, chunks or (lambda: [encode_float32(part, kind) for part in rows])
     )
+
+
+def stored(folder: Path, n_rows: int, n_columns: int) -> StoredTensor:
+    np.random.default_rng(0).standard_normal((n_rows, n_columns)).astype("<f4").tofile(folder / "x")
+    return StoredTensor("x", folder / "x", 0, "F32", (n_rows, n_columns))
+
+
+def peak_bytes(action: Callable[[], object]) -> int:
+    action()  # what stays in caches is counted once
+    tracemalloc.start()
+    try:
+        action()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("kind", [Type.F32, Type.F16, Type.BF16, Type.Q8_0])
+@pytest.mark.parametrize("shape", [(2048, 512), (3, 1 << 18)])
+def test_no_more_memory_is_used_than_was_said(tmp_path: Path, kind: Type, shape: tuple[int, int]) -> None:
+    source, order = stored(tmp_path, *shape), np.arange(shape[0])[::-1].copy()
+    output = OutputTensor("x.weight", shape, kind, partial(encode, source, kind, order, factor=2.0))
+    peak = peak_bytes(lambda: [None for _ in output.chunks()])
+    assert 0.4 * output.working_bytes < peak < 1.01 * output.working_bytes
+
+
+def test_a_tensor_that_is_encoded_at_once_needs_memory_for_all_its_rows() -> None:
+    chunked = tensor("x.weight", Type.F16)
+    assert chunked.working_bytes == VALUES.size * 32
+    tall = OutputTensor("x.weight", (1 << 20, 4), Type.F16, list)
+    assert replace(tall, is_whole=True).working_bytes == 16 * tall.working_bytes == (4 << 20) * 32
 
 
 def write(path: Path, *tensors: OutputTensor) -> list[int]:

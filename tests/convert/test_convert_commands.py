@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
-from lumos_edge.cli.convert import command
+from lumos_edge.cli.convert import command, only_writer
 from lumos_edge.errors import ConversionError
 from lumos_edge.resources import config_folder, content_folder
 from tests.conversion.checkpoints import (
@@ -97,8 +97,47 @@ def test_quantizing_in_two_steps_gives_the_same_tensors(checkpoint: Path, tmp_pa
 def test_a_dry_run_prints_the_plan_and_writes_nothing(checkpoint: Path, tmp_path: Path) -> None:
     result = run("hf", checkpoint, "-o", tmp_path / "model.gguf", "--dry-run")
     assert "blk.1.attn_q.weight" in result.stdout
-    assert result.stdout.splitlines()[-1].startswith("21 tensors, ")
+    assert result.stdout.splitlines()[-2].startswith("21 tensors, ")
     assert not (tmp_path / "model.gguf").exists()
+
+
+def test_a_dry_run_names_the_peak_memory_which_for_a_quantized_type_is_the_buffer(
+    checkpoint: Path, tmp_path: Path
+) -> None:
+    found = []
+    for type_name in ("f16", "Q4_K_M"):
+        result = run("hf", checkpoint, "-o", tmp_path / "model.gguf", "--type", type_name, "--dry-run")
+        found.append(result.stdout.splitlines()[-1])
+    largest = 512 * 256 * 32  # of the feed-forward network: elements, and bytes for each
+    assert found[0].startswith(f"peak memory: {largest:,} bytes of values, ")
+    assert found[1].startswith(f"peak memory: {256 << 20:,} bytes of values, ")
+
+
+def test_a_dry_run_of_quantizing_names_its_buffer(checkpoint: Path, tmp_path: Path) -> None:
+    run("hf", checkpoint, "-o", tmp_path / "dense.gguf")
+    arguments = ("quantize", tmp_path / "dense.gguf", "-o", tmp_path / "small.gguf", "--buffer-mib", "3")
+    assert f"peak memory: {3 << 20:,} bytes" in run(*arguments, "--dry-run").stdout
+
+
+@pytest.mark.parametrize("type_name", ["f16", "Q4_K_M"])
+def test_a_conversion_waits_for_another_one_to_the_same_file(
+    checkpoint: Path, tmp_path: Path, type_name: str
+) -> None:
+    output = tmp_path / "model.gguf"
+    arguments = ["-m", "lumos_edge", "convert", "hf", str(checkpoint), "-o", str(output), "--type", type_name]
+    environment = {**os.environ, "PYTHONPATH": str(content_folder("convert").parent)}
+    with only_writer(output):
+        second = subprocess.Popen(
+            [sys.executable, *arguments], env=environment, stderr=subprocess.PIPE, text=True
+        )
+        assert second.stderr is not None
+        while "waiting" not in (line := second.stderr.readline()):
+            assert line, "it ended without waiting"
+        assert line == f"waiting for another conversion to {output}\n"
+        assert sorted(path.name for path in tmp_path.iterdir() if path.is_file()) == []
+    _, rest = second.communicate()
+    assert (second.returncode, rest) == (0, "")
+    assert sorted(path.name for path in tmp_path.iterdir() if path.is_file()) == ["model.gguf"]
 
 
 def test_an_adapter_is_converted_for_its_base(checkpoint: Path, tmp_path: Path) -> None:
