@@ -22,6 +22,8 @@ from typing import Any
 import llama_cpp as lib
 import llguidance
 import llguidance.llamacpp
+from llama_cpp import _ggml
+from llama_cpp._ctypes_extensions import load_shared_library
 
 from lumos_edge.engine import PINNED_BINDING
 from lumos_edge.errors import AdapterMismatch, EngineError, ModelLoadError
@@ -29,6 +31,8 @@ from lumos_edge.errors import AdapterMismatch, EngineError, ModelLoadError
 # Texts of tokens that end a turn. llama.cpp guesses more of them from a token's text, such as `</s>` in the Qwen
 # vocabulary, which there is an ordinary piece of HTML.
 _END_OF_TURN = frozenset({"<|im_end|>", "<|endoftext|>", "<|eot_id|>", "<end_of_turn>", "<|end|>"})
+
+_EMBEDDING, _OUTPUT = "token_embd.weight", "output.weight"
 
 _WARN, _ERROR, _CONT = 3, 4, 5  # enum ggml_log_level, ggml.h (the binding's own table of them is out of date)
 
@@ -156,12 +160,21 @@ class Model:
         """The adapter of that file, loaded once. Raises ModelLoadError and AdapterMismatch."""
         if path not in self._adapters:
             _check_gguf(path)
+            self._check_embedding(path)
             LOG.clear()
             handle = lib.llama_adapter_lora_init(self.handle, os.fsencode(path))
             if not handle:  # a null pointer here is falsy and never None
                 raise AdapterMismatch(f"{path} does not fit {self.path.name}: {LOG.last()}")
             self._adapters[path] = Adapter(handle)
         return self._adapters[path]
+
+    def _check_embedding(self, adapter: Path) -> None:
+        # llama.cpp would put the halves on the output too, where their shapes are wrong, and abort the process.
+        if _has_tensor(adapter, f"{_EMBEDDING}.lora_a") and not _has_tensor(self.path, _OUTPUT):
+            raise AdapterMismatch(
+                f"{adapter} changes the embedding ({_EMBEDDING}), which {self.path.name} also uses as its output: "
+                f"it has no {_OUTPUT} of its own"
+            )
 
     def close(self) -> None:
         """Free the weights and the adapters; contexts must be freed before."""
@@ -215,6 +228,32 @@ def _metadata(read: Callable[..., int], handle: Any, key: str) -> str | None:
     buffer = ctypes.create_string_buffer(size + 1)
     read(handle, name, buffer, size + 1)
     return buffer.value.decode("utf-8", "replace")
+
+
+class _GgufParams(ctypes.Structure):
+    """`struct gguf_init_params` (gguf.h)."""
+
+    _fields_ = (("no_alloc", ctypes.c_bool), ("ctx", ctypes.c_void_p))
+
+
+def _has_tensor(path: Path, name: str) -> bool:
+    """Whether a GGUF file lists a tensor; False for a file that cannot be read, which llama.cpp then refuses.
+
+    Cost: reads the metadata, for a base model with its vocabulary some 0.1 s.
+    """
+    gguf = load_shared_library("ggml-base", _ggml.libggml_base_path)  # the parser that llama.cpp itself uses
+    gguf.gguf_init_from_file.argtypes = [ctypes.c_char_p, _GgufParams]
+    gguf.gguf_init_from_file.restype = ctypes.c_void_p
+    gguf.gguf_find_tensor.argtypes = [ctypes.c_void_p, ctypes.c_char_p]
+    gguf.gguf_find_tensor.restype = ctypes.c_int64
+    gguf.gguf_free.argtypes = [ctypes.c_void_p]
+    file = gguf.gguf_init_from_file(os.fsencode(path), _GgufParams(no_alloc=True))
+    if not file:
+        return False
+    try:
+        return bool(gguf.gguf_find_tensor(file, name.encode()) >= 0)
+    finally:
+        gguf.gguf_free(file)
 
 
 def _check_gguf(path: Path) -> None:

@@ -26,8 +26,12 @@ def write_bpe_model(
     n_ctx: int = 512,
     metadata: Mapping[str, str] | None = None,
     seed: int = 7,
+    is_tied: bool = False,
 ) -> Path:
-    """A LLaMA with a byte-level BPE vocabulary: control tokens, 256 bytes, and a few merges."""
+    """A LLaMA with a byte-level BPE vocabulary: control tokens, 256 bytes, and a few merges.
+
+    `is_tied`: its output is its embedding.
+    """
     merges = ["S u", "Su b", "g o", "go a", "goa l", "Sub goal", "R 1", "( 1"]
     tokens = [*CONTROL, *_BYTES, *(merge.replace(" ", "") for merge in merges)]
     writer = _writer(path, len(tokens), n_ctx)
@@ -42,7 +46,7 @@ def write_bpe_model(
     writer.add_eos_token_id(1)
     if chat_template:
         writer.add_chat_template(chat_template)
-    return _finish(writer, path, len(tokens), seed)
+    return _finish(writer, path, len(tokens), seed, is_tied=is_tied)
 
 
 def write_spm_model(path: Path) -> Path:
@@ -101,14 +105,17 @@ def _writer(path: Path, n_vocab: int, n_ctx: int) -> gguf.GGUFWriter:
     return writer
 
 
-def _finish(writer: gguf.GGUFWriter, path: Path, n_vocab: int, seed: int = 7) -> Path:
+def _finish(
+    writer: gguf.GGUFWriter, path: Path, n_vocab: int, seed: int = 7, *, is_tied: bool = False
+) -> Path:
     random = np.random.default_rng(seed)
 
     def add(name: str, *shape: int) -> None:
         writer.add_tensor(name, random.normal(0, 0.2, shape).astype(np.float32))
 
     add("token_embd.weight", n_vocab, N_EMBD)
-    add("output.weight", n_vocab, N_EMBD)
+    if not is_tied:
+        add("output.weight", n_vocab, N_EMBD)
     writer.add_tensor("output_norm.weight", np.ones(N_EMBD, np.float32))
     for layer in range(N_LAYER):
         for norm in ("attn_norm", "ffn_norm"):

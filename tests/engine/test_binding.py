@@ -1,0 +1,80 @@
+"""What the binding refuses before llama.cpp, which would end the process."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import gguf
+import numpy as np
+import pytest
+
+from lumos_edge.engine import Sampling
+from lumos_edge.engine.binding import Model
+from lumos_edge.engine.llama import LlamaEngine
+from lumos_edge.errors import AdapterMismatch
+from tests.engine.tiny import N_EMBD, write_adapter, write_bpe_model
+
+RANK = 4
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[Model]:
+    model = Model(path)
+    try:
+        yield model
+    finally:
+        model.close()
+
+
+def embedding_adapter(path: Path, n_vocab: int) -> Path:
+    writer = gguf.GGUFWriter(path, "llama")
+    writer.add_type("adapter")
+    writer.add_string("adapter.type", "lora")
+    writer.add_float32("adapter.lora.alpha", 1.0)
+    for half, n_rows in (("a", n_vocab), ("b", N_EMBD)):
+        writer.add_tensor(f"token_embd.weight.lora_{half}", np.ones((n_rows, RANK), np.float32))
+    for step in (writer.write_header_to_file, writer.write_kv_data_to_file, writer.write_tensors_to_file):
+        step()
+    writer.close()
+    return path
+
+
+def test_an_adapter_of_the_embedding_is_refused_by_a_model_that_also_writes_with_it(tmp_path: Path) -> None:
+    with opened(write_bpe_model(tmp_path / "tied.gguf", is_tied=True)) as model:
+        adapter = embedding_adapter(tmp_path / "adapter.gguf", model.n_vocab)
+        message = r"adapter\.gguf changes the embedding \(token_embd.weight\), which tied\.gguf also uses as its output"
+        with pytest.raises(AdapterMismatch, match=message):
+            model.adapter(adapter)
+
+
+def test_an_adapter_of_other_tensors_fits_a_tied_model(tmp_path: Path) -> None:
+    with opened(write_bpe_model(tmp_path / "tied.gguf", is_tied=True)) as model:
+        assert model.adapter(write_adapter(tmp_path / "adapter.gguf", 1)).handle
+
+
+def test_an_adapter_of_the_embedding_runs_where_the_output_is_its_own(tmp_path: Path) -> None:
+    path = write_bpe_model(tmp_path / "model.gguf")
+    with opened(path) as model:
+        adapter = embedding_adapter(tmp_path / "adapter.gguf", model.n_vocab)
+    engine = LlamaEngine(path, adapters={"planner": adapter}, n_threads=1)
+    pieces = engine.complete(
+        "planner",
+        ("goal",),
+        lambda text: None if text else "start: /[a-z]{4}/",
+        max_tokens=8,
+        sampling=Sampling(),
+    )
+    assert len("".join(pieces)) == 4
+    engine.close()
+
+
+def test_a_file_that_is_cut_off_is_refused_with_the_reason_of_llama_cpp(tmp_path: Path) -> None:
+    adapter = write_adapter(tmp_path / "adapter.gguf", 1)
+    adapter.write_bytes(adapter.read_bytes()[:60])
+    with (
+        opened(write_bpe_model(tmp_path / "tied.gguf", is_tied=True)) as model,
+        pytest.raises(AdapterMismatch, match="does not fit"),
+    ):
+        model.adapter(adapter)
