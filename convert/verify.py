@@ -51,7 +51,11 @@ class Outcome:
     "--n-texts", type=click.IntRange(20), default=1000, show_default=True, help="Texts to tokenize."
 )
 @click.option(
-    "--max-kl", type=float, default=1e-4, show_default=True, help="Mean KL divergence allowed, in nats."
+    "--max-kl",
+    type=float,
+    default=1e-4,
+    show_default=True,
+    help="Mean KL divergence from the checkpoint allowed, in nats.",
 )
 @click.option(
     "--min-agreement", type=float, default=0.999, show_default=True, help="Share of equal argmax needed."
@@ -91,8 +95,8 @@ def command(
     """
     _check_usage(ctx.params)
     outcomes: list[Outcome] = []
+    texts = passages() if prompts is None else _read_prompts(prompts)
     if against is not None:
-        texts = passages() if prompts is None else _read_prompts(prompts)
         with importing_packages("verify"), open_model(model, adapter) as found:
             tokens, logits = _compare_with_source(found, against, adapter_against, texts, n_texts)
         outcomes.append(_token_outcome(tokens))
@@ -102,7 +106,10 @@ def command(
             of_files(path, planner_adapter=planner_adapter, grounder_adapter=grounder_adapter)
             for path in (reference, model)
         )
-        parity = _compare_actions(expected, checked, _read_questions(actions))
+        questions = _read_questions(actions)
+        distance = _compare_with_reference(expected, checked, texts)
+        outcomes.append(Outcome({"reference_logits": asdict(distance)}, _logit_rows(distance), {}))
+        parity = _compare_actions(expected, checked, questions)
         outcomes.append(_action_outcome(parity, min_same_actions))
     missed = [name for outcome in outcomes for name, holds in outcome.bounds.items() if not holds]
     _report([row for outcome in outcomes for row in outcome.rows], missed)
@@ -164,6 +171,20 @@ def _logit_pairs(
         with torch.inference_mode():
             expected = source(torch.tensor([ids])).logits[0].numpy()
         yield expected, found.logits(ids)
+
+
+def _compare_with_reference(
+    expected: ModelChoice, checked: ModelChoice, texts: tuple[str, ...]
+) -> LogitParity:
+    """What quantization does to the logits, as the grounder sees them. Cost: two prefills of the texts."""
+    adapter = expected.adapters.get("grounder")
+    with open_model(expected.base, adapter) as reference, open_model(checked.base, adapter) as found:
+        if reference.n_vocab != found.n_vocab:
+            raise ConversionError(
+                f"{checked.base} has {found.n_vocab} tokens, {expected.base} has {reference.n_vocab}"
+            )
+        ids = map(reference.tokenize, texts)
+        return compare_logits((reference.logits(tokens), found.logits(tokens)) for tokens in ids)
 
 
 def _read_prompts(path: Path) -> tuple[str, ...]:
@@ -290,17 +311,20 @@ def _token_outcome(tokens: TokenParity) -> Outcome:
 
 
 def _logit_outcome(logits: LogitParity, max_kl: float, min_agreement: float) -> Outcome:
-    rows = (
+    bounds = {
+        "KL divergence": logits.kl <= max_kl,
+        "argmax agreement": logits.argmax_agreement >= min_agreement,
+    }
+    return Outcome({"logits": asdict(logits)}, _logit_rows(logits), bounds)
+
+
+def _logit_rows(logits: LogitParity) -> tuple[tuple[str, str], ...]:
+    return (
         ("positions compared", f"{logits.n_positions}"),
         ("largest difference of logits", f"{logits.max_difference:.4g}"),
         ("mean KL divergence", f"{logits.kl:.3g}"),
         ("argmax agreement", f"{logits.argmax_agreement:.4%}"),
     )
-    bounds = {
-        "KL divergence": logits.kl <= max_kl,
-        "argmax agreement": logits.argmax_agreement >= min_agreement,
-    }
-    return Outcome({"logits": asdict(logits)}, rows, bounds)
 
 
 def _action_outcome(actions: ActionParity, min_share: float) -> Outcome:

@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 
 from lumos_edge.cli.convert import command
 from lumos_edge.errors import ConversionError
-from tests.engine.tiny import write_adapter, write_bpe_model
+from tests.engine.tiny import write_adapter, write_bpe_model, write_spm_model
 
 # The built-in examples do not fit a tiny context window, the short template does.
 COMPACT = {"lumos.template": "compact"}
@@ -57,7 +57,12 @@ def test_the_same_weights_write_the_same_actions_without_torch(
     assert result.exit_code == 0
     assert found["n_turns"] == found["n_equal"] != 0
     assert (found["share"], found["first_difference"]) == (1.0, None)
-    assert json.loads(result.stdout).keys() == {"actions", "missed"}
+    document = json.loads(result.stdout)
+    assert document.keys() == {"actions", "reference_logits", "missed"}
+    assert (document["reference_logits"]["kl"], document["reference_logits"]["argmax_agreement"]) == (
+        0.0,
+        1.0,
+    )
 
 
 def test_other_weights_miss_the_bound_and_the_first_difference_is_shown(
@@ -66,12 +71,19 @@ def test_other_weights_miss_the_bound_and_the_first_difference_is_shown(
     other = write_bpe_model(tmp_path / "other.gguf", n_ctx=2048, seed=8)
     result = verify(other, "--reference", model, "--actions", questions, *adapters)
     assert result.exit_code == 1
+    assert json.loads(result.stdout)["reference_logits"]["kl"] > 0.01
     assert json.loads(result.stdout)["missed"] == ["unchanged actions"]
     difference = actions(result)["first_difference"]
     assert isinstance(difference, list)
     expected, found = difference
     assert expected != found
     assert "found there" in result.stderr
+
+
+def test_another_vocabulary_is_refused_with_both_sizes(tmp_path: Path, model: Path, questions: Path) -> None:
+    other = write_spm_model(tmp_path / "other.gguf")
+    with pytest.raises(ConversionError, match=r"other\.gguf has 364 tokens, .*model\.gguf has 268"):
+        verify(other, "--reference", model, "--actions", questions)
 
 
 def test_a_checkpoint_needs_the_extra_that_brings_transformers(
