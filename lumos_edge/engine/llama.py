@@ -34,6 +34,10 @@ _N_BATCH = 256
 # Within this many tokens of the limit the loop closes what is open instead of asking the model (see `_closing`).
 _CLOSING_TOKENS = 48
 
+# What closes, in the order in which it is tried: an end, a bracket, the next argument, the other side of an equation,
+# and the shortest operand where there has to be one.
+_CLOSERS = ("\n", ")", "]", ",", "=", "1", " ")
+
 
 @dataclass
 class _Context:
@@ -67,7 +71,7 @@ class LlamaEngine:
         self.adapters = {module: self._adapter(module, file) for module, file in (adapters or {}).items()}
         self._cache = GrammarCache(self.model.constraint_tokenizer())
         self._end_tokens = frozenset(self.model.end_tokens())
-        closers = (self.model.tokenize(text) for text in ("\n", ")", "]"))
+        closers = (self.model.tokenize(text) for text in _CLOSERS)
         self._closers = [tokens[0] for tokens in closers if len(tokens) == 1]
         self._contexts: dict[Module, _Context] = {}
         self._flag = CancelFlag()

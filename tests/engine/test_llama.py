@@ -15,6 +15,7 @@ from typing import Any
 import llama_cpp
 import pytest
 
+from lumos_edge.actions import parse_actions
 from lumos_edge.engine import Completion, Control, Grammar, Prompt, Sampling
 from lumos_edge.engine.binding import Model
 from lumos_edge.engine.llama import LlamaEngine
@@ -26,7 +27,10 @@ from lumos_edge.errors import (
     GrammarError,
     ModelLoadError,
 )
+from lumos_edge.grammar import actions_grammar
+from lumos_edge.toolbox import Toolbox
 from lumos_edge.trajectory import Module
+from lumos_edge.values import Equation, Number
 from tests.engine.tiny import write_adapter, write_bpe_model, write_spm_model
 
 PROMPT: Prompt = (Control("<|im_start|>"), "user\nSubgoal of 3 rows?", Control("<|im_end|>"), "\n")
@@ -171,6 +175,21 @@ def test_near_the_token_limit_what_is_open_is_closed(engine: LlamaEngine) -> Non
     assert made.finish_reason != "length"
     assert made.text.count("(") == made.text.count(")")
     assert made.n_completion <= 60
+
+
+def test_actions_cut_short_by_the_token_limit_are_whole(engine: LlamaEngine) -> None:
+    """Whatever random text is open when the limit comes near: nested functions, conditions, equations."""
+    toolbox = Toolbox.of_packs(["maths"])
+    finished = set()
+    for seed in range(40):
+        types = {"R1": frozenset({Number}), "R2": frozenset({Equation})}
+        grammar = actions_grammar(toolbox, types, formulation="onetime", max_actions=12)
+        _, made = complete(
+            engine, grammar=grammar, max_tokens=150, sampling=Sampling(temperature=8.0, seed=seed)
+        )
+        assert parse_actions(made.text)
+        finished.add(made.finish_reason)
+    assert finished <= {"end", "grammar"}
 
 
 def test_a_prompt_that_does_not_fit_is_refused_before_anything_is_evaluated(engine: LlamaEngine) -> None:
