@@ -34,9 +34,9 @@ _N_BATCH = 256
 # Within this many tokens of the limit the loop closes what is open instead of asking the model (see `_closing`).
 _CLOSING_TOKENS = 48
 
-# What closes, in the order in which it is tried: an end, a bracket, the next argument, the other side of an equation,
+# What closes, in the order in which it is tried: an end, a bracket, the next argument, the other side of a relation,
 # and the shortest operand where there has to be one.
-_CLOSERS = ("\n", ")", "]", ",", "=", "1", " ")
+_CLOSERS = ("\n", ")", "]", ",", "=", "<", "1", " ")
 
 
 @dataclass
