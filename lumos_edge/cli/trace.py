@@ -80,8 +80,9 @@ def _show_trajectory(finished: Trajectory) -> None:
     if finished.answer is None:
         click.echo(f"\nno answer: {finished.message}")
         return
-    note = f" ({finished.message})" if finished.message else ""
-    click.echo(f"\nanswer: {finished.answer}{note}")
+    if finished.message:
+        click.echo(f"\n{finished.message}")
+    click.echo(f"\nanswer: {finished.answer}")
 
 
 @command.command("replay")

@@ -192,7 +192,12 @@ def _canonical(formula: Formula) -> Formula:
             return _decided(operator, _canonical(left), _canonical(right))
     try:
         polynomial = polynomial_of(formula)
-        value = simplified(formula) if polynomial is None else formula_of(polynomial)
+        if polynomial is None:
+            # What sympy reduces to a polynomial is written as one: `x + abs(pi)` is `pi + x`.
+            value = simplified(formula)
+            polynomial = polynomial_of(value)
+        if polynomial is not None:
+            value = formula_of(polynomial)
     except ToolError as error:
         raise ToolError(f"{error} in {_shortened(formula)}") from error
     return check_size(value)

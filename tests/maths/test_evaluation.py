@@ -7,7 +7,7 @@ import time
 from fractions import Fraction
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from lumos_edge.errors import ToolError
@@ -251,6 +251,7 @@ def without_references(formula: Formula) -> Formula:
     return fold(formula, known)
 
 
+@example(parse("x + abs(pi)", "code"))
 @settings(deadline=None)
 @given(formulas.codes(st.fractions(min_value=0, max_value=12, max_denominator=6)))
 def test_any_formula_has_a_value_that_is_its_own_value_or_a_typed_error(formula: Formula) -> None:
