@@ -8,7 +8,11 @@ LumosError
 │   ├── OfflineError
 │   ├── DownloadError
 │   ├── ToolPackError
-│   └── TraceError
+│   ├── TraceError
+│   └── KnowledgeError
+│       ├── KnowledgeNotFound
+│       ├── DamagedKnowledge
+│       └── SourceError
 ├── ConversionError               trained weights that cannot become a GGUF file
 │   ├── UnsupportedArchitecture
 │   ├── VocabularyMismatch
@@ -93,6 +97,26 @@ class TraceError(UserFileError):
     """A trace file does not hold a recorded run."""
 
     hint = "record one with `lumos-edge ask --trace FILE`"
+
+
+class KnowledgeError(UserFileError):
+    """A knowledge pack cannot be built or read."""
+
+
+class KnowledgeNotFound(KnowledgeError):
+    """No knowledge pack of that name."""
+
+    hint = "`lumos-edge knowledge list` shows what there is"
+
+
+class DamagedKnowledge(KnowledgeError):
+    """A file is not a whole knowledge pack."""
+
+    hint = "build it again with `lumos-edge knowledge build`"
+
+
+class SourceError(KnowledgeError):
+    """What a knowledge pack is to be built from cannot be read."""
 
 
 class ConversionError(LumosError):

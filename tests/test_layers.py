@@ -15,6 +15,8 @@ CONTENT = ("tools", "convert", "models")
 LAYERS = (
     "errors",
     "resources",
+    "locks",
+    "knowledge/*",
     "maths/*",
     "values",
     "trajectory",
@@ -23,7 +25,6 @@ LAYERS = (
     "engine",  # the seam alone: what an engine is asked and what it gives
     "grammar",
     "templates",
-    "locks",
     "manifest",
     "partial",
     "sources",

@@ -1,0 +1,70 @@
+"""Words as the index sees them: lower case, without accents, letters and digits only.
+
+The same as SQLite's tokenizer `unicode61 remove_diacritics 2` for what people write; where the two differ (rare
+signs) a word is only weighted less well.
+"""
+
+from __future__ import annotations
+
+import re
+import string
+import unicodedata
+from collections.abc import Iterator
+
+_WORD = re.compile(r"[^\W_]+")
+_ARTICLE = re.compile(r"^(?:the|an|a) (?=.)")
+_QUALIFIER = re.compile(r"\s*\([^()]*\)\s*$")
+
+
+def fold(text: str) -> str:
+    """Lower case without accents."""
+    text = text.lower()
+    if text.isascii():
+        return text
+    return "".join(sign for sign in unicodedata.normalize("NFD", text) if not unicodedata.combining(sign))
+
+
+def words(text: str) -> list[str]:
+    """The words of a text, folded, in order."""
+    return _WORD.findall(fold(text))
+
+
+def name_key(name: str) -> str:
+    """Names that differ in case, accents, spaces or punctuation have the same key."""
+    return " ".join(words(name)) or name.strip().lower()
+
+
+def without_qualifier(title: str) -> str:
+    """`Mercury (planet)` is `Mercury`."""
+    return _QUALIFIER.sub("", title) or title
+
+
+def name_keys(name: str) -> Iterator[str]:
+    """The keys under which to look for a name, the likeliest first: as it is, without `the`, `Caesar, Julius`
+    turned round, without its qualifier, in the singular and the plural.
+    """
+    key = name_key(name)
+    yield key
+    yield _ARTICLE.sub("", key)
+    last, comma, first = name.partition(",")
+    if comma:
+        yield name_key(f"{first} {last}")
+    yield name_key(without_qualifier(name))
+    bare = _ARTICLE.sub("", key)
+    yield from (bare.removesuffix("s"), bare.removesuffix("es"), f"{bare}s")
+
+
+def misspellings(word: str) -> set[str]:
+    """What a word may have been meant to be: a letter lost, added, changed, or in another place (n^2 + 50 n words)."""
+    cuts = [(word[:i], word[i:]) for i in range(len(word) + 1)]
+    lost = {head + tail[1:] for head, tail in cuts if tail}
+    letters = string.ascii_lowercase
+    changed = {head + letter + tail[1:] for head, tail in cuts if tail for letter in letters}
+    added = {head + letter + tail for head, tail in cuts for letter in letters}
+    moved = {
+        rest[:place] + word[i] + rest[place:]
+        for i in range(len(word))
+        for rest in [word[:i] + word[i + 1 :]]
+        for place in range(len(word))
+    }
+    return (lost | changed | added | moved) - {word, ""}

@@ -1,0 +1,80 @@
+"""Searching: names first, then BM25; what is in a question is text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from lumos_edge.knowledge.article import Article
+from lumos_edge.knowledge.library import Library
+from tests.knowledge.packs import ROMANS, build_pack
+
+
+@pytest.fixture
+def library(tmp_path: Path) -> Iterator[Library]:
+    opened = Library([build_pack(tmp_path / "romans.sqlite", *ROMANS)])
+    yield opened
+    opened.close()
+
+
+@pytest.mark.parametrize(
+    ("query", "title"),
+    [
+        ("Genghis Khan", "Genghis Khan"),
+        ("  the GENGHIS-khán", "Genghis Khan"),
+        ("Khan, Genghis", "Genghis Khan"),
+        ("Ghengis Khan", "Genghis Khan"),
+        ("Temujin", "Genghis Khan"),
+        ("Temujin Khan", "Genghis Khan"),
+        ("cafe", "Café"),
+        ("Cafés", "Café"),
+        ("Mercury (element)", "Mercury (element)"),
+        ("mercury", "Mercury (planet)"),
+        ("Who crossed the Rubicon?", "Julius Caesar"),
+    ],
+)
+def test_an_entity_is_found_by_any_of_its_names(library: Library, query: str, title: str) -> None:
+    assert library.entity(query)[0].title == title
+
+
+def test_a_name_of_two_articles_gives_both(library: Library) -> None:
+    titles = [passage.title for passage in library.entity("Mercury")]
+    assert titles[:2] == ["Mercury (planet)", "Mercury (element)"]
+
+
+def test_the_passages_of_an_entity_come_in_order(tmp_path: Path) -> None:
+    text = " ".join(f"Sentence number {i} is about whales, which are large." for i in range(200))
+    pack = build_pack(
+        tmp_path / "whales.sqlite", Article("Whale", text, source="whale.txt"), ("Cod", "A fish.")
+    )
+    passages = Library([pack]).entity("whale", 100)
+    whole = " ".join(passage.text for passage in passages)
+    assert whole == text
+    assert {passage.source for passage in passages} == {"whale.txt"}
+    assert {passage.pack for passage in passages} == {"whales"}
+    assert Library([pack]).entity("whale", 3) == passages[:3]
+
+
+@pytest.mark.parametrize(
+    "query", ['"', "*", "NEAR(a, b)", "-caesar", "title:caesar", "AND", "OR NOT", "(", "^a", "\0", ""]
+)
+def test_the_syntax_of_fts5_is_text(library: Library, query: str) -> None:
+    library.search(query, 3)
+    library.entity(query)
+    assert library.search(f"{query} Rubicon", 1)[0].title == "Julius Caesar"
+
+
+def test_several_packs_are_one_collection(tmp_path: Path) -> None:
+    first = build_pack(tmp_path / "first.sqlite", ("Apple", "An apple is a fruit."), ("Rome", "A city."))
+    second = build_pack(tmp_path / "second.sqlite", ("Pear", "A pear is a green fruit."))
+    library = Library([first, second])
+    assert {passage.pack for passage in library.search("fruit", 5)} == {"first", "second"}
+    assert library.search("green fruit", 5)[0].title == "Pear"
+
+
+def test_ranking_takes_the_best_of_what_is_given(library: Library) -> None:
+    passages = library.entity("Julius Caesar") + library.entity("Genghis Khan")
+    assert library.rank("the Mongol Empire", passages, 1)[0].title == "Genghis Khan"
+    assert library.rank("children", (), 3) == ()
