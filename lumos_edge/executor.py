@@ -10,7 +10,7 @@ from __future__ import annotations
 import ctypes
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from lumos_edge.errors import LumosError, StepError, ToolError, ToolTimeout, UndefinedResult
@@ -32,10 +32,15 @@ from lumos_edge.values import Number, Value, formula_of, value_of
 
 
 class Executor:
-    """Runs actions with the tools of a toolbox."""
+    """Runs actions with the tools of a toolbox.
 
-    def __init__(self, toolbox: Toolbox) -> None:
+    `recorded` are the actions and results of an earlier run whose tools worked on resources: those tools are not
+    called again, their results are taken from there.
+    """
+
+    def __init__(self, toolbox: Toolbox, recorded: Sequence[tuple[Action, Result]] | None = None) -> None:
         self._toolbox = toolbox
+        self._recorded = None if recorded is None else list(recorded)
 
     def execute(self, action: Action, bindings: Mapping[str, Value], task: Task) -> Result:
         """The action's values, one for each target, or its error. Raises nothing but what no tool can cause."""
@@ -43,10 +48,20 @@ class Executor:
         try:
             types = {name: frozenset({type(value)}) for name, value in bindings.items()}
             call = self._toolbox.check(action, types)
+            if self._recorded is not None and call.tool and call.tool.resources:
+                return self._take_recorded(action)
             values = self._call(action, call, bindings, task)
         except StepError as error:
             return Result((), type(error).__name__, str(error), time.perf_counter() - started)
         return Result(values, elapsed_s=time.perf_counter() - started)
+
+    def _take_recorded(self, action: Action) -> Result:
+        assert self._recorded is not None
+        for index, (recorded, result) in enumerate(self._recorded):
+            if recorded == action:
+                del self._recorded[index]
+                return result
+        raise ToolError(f"the record has no result of {action}")
 
     def _call(
         self, action: Action, call: Call, bindings: Mapping[str, Value], task: Task
@@ -58,6 +73,8 @@ class Executor:
             arguments[parameter.name] = _substitute(parameter, argument, bindings)
         if call.tool.context_name:
             arguments[call.tool.context_name] = Context(task.question, len(action.targets))
+        for name, kind in call.tool.resources.items():
+            arguments[name] = self._toolbox.resource(kind)
         function, name = call.tool.function, call.tool.name
         returned = _within(lambda: function(**arguments), name, call.tool.timeout_s)
         values = returned if isinstance(returned, tuple) else (returned,)

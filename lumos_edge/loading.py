@@ -13,7 +13,7 @@ from lumos_edge.errors import ModelLoadError
 from lumos_edge.manifest import Manifest, ModelFile
 from lumos_edge.manifest import Module as ModulePart
 from lumos_edge.templates import ChatTemplate, CompactTemplate, FewshotTemplate, LumosTemplate, PromptTemplate
-from lumos_edge.toolbox import Toolbox
+from lumos_edge.toolbox import Resource, Toolbox
 from lumos_edge.trajectory import Formulation, Module
 
 if TYPE_CHECKING:
@@ -88,6 +88,7 @@ def load_agent(
     sampling: Sampling | None = None,
     n_threads: int = 0,
     extra_tools: Sequence[Path] = (),
+    resources: Sequence[Resource] = (),
 ) -> Agent:
     """An agent with its weights loaded. `n_threads` 0 measures what is fastest, once for each model.
 
@@ -96,7 +97,8 @@ def load_agent(
     """
     from lumos_edge.engine.llama import LlamaEngine
 
-    toolbox = Toolbox.of_packs([*choice.tools, *extra_tools])
+    toolbox = Toolbox.of_packs([*choice.tools, *extra_tools], resources)
+    toolbox.check_resources()
     engine = LlamaEngine(choice.base, adapters=choice.adapters, n_ctx=choice.n_ctx, n_threads=n_threads)
     trained = engine.model.metadata("lumos.module")
     if trained:

@@ -13,7 +13,7 @@ their parser and their type check. What a parameter's annotation means in an act
     Text, ... or a union          an earlier result of that type: R1
     tuple[Number, ...]            earlier results in brackets: [R1, R2]
     Literal["a", "b"]             one of these words
-    Context                       nothing: the executor fills it in
+    Context, a Resource           nothing: the executor fills it in
 """
 
 from __future__ import annotations
@@ -26,7 +26,19 @@ import types
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeAlias, Union, get_args, get_origin, get_type_hints, overload
+from typing import (
+    Annotated,
+    Any,
+    ClassVar,
+    Literal,
+    TypeAlias,
+    TypeVar,
+    Union,
+    get_args,
+    get_origin,
+    get_type_hints,
+    overload,
+)
 
 from lumos_edge.actions import parse_actions
 from lumos_edge.errors import ActionError, ToolPackError, UndefinedResult
@@ -58,6 +70,21 @@ class Context:
 
     question: str
     n_targets: int
+
+
+class Resource:
+    """Something of the user's that tools work on, such as a library of passages or a database.
+
+    A tool names a subclass as the annotation of a parameter; the executor hands over the toolbox's resource of that
+    class. What such a tool returns depends on the world, not on its arguments alone: a trace records it, so that a
+    replay needs no resource.
+    """
+
+    wanted: ClassVar[str] = "a resource"
+    """What the user has to give, and how, for the error message when a tool finds none."""
+
+
+R = TypeVar("R", bound=Resource)
 
 
 @dataclass(frozen=True)
@@ -124,6 +151,7 @@ class Tool:
     function: Callable[..., Value | tuple[Value, ...]]
     parameters: tuple[Parameter, ...]
     context_name: str
+    resources: Mapping[str, type[Resource]]
     returns: ValueTypes
     many_results: bool
     timeout_s: float
@@ -243,10 +271,15 @@ def _make_tool(
     hints = get_type_hints(function, include_extras=True)
     returns = hints.pop("return", None)
     many = get_origin(returns) is tuple
+    resources = {
+        parameter: hint
+        for parameter, hint in hints.items()
+        if isinstance(hint, type) and issubclass(hint, Resource)
+    }
     parameters = tuple(
         Parameter(parameter, labels.get(parameter, ""), _argument_kind(hint, name, parameter))
         for parameter, hint in hints.items()
-        if hint is not Context
+        if hint is not Context and parameter not in resources
     )
     if not interface:
         documentation = (inspect.getdoc(function) or "").partition("\n")[0].rstrip(".")
@@ -257,6 +290,7 @@ def _make_tool(
         function=function,
         parameters=parameters,
         context_name=next((key for key, hint in hints.items() if hint is Context), ""),
+        resources=resources,
         returns=_value_types(get_args(returns)[0] if many else returns, name, "result"),
         many_results=many,
         timeout_s=timeout_s,
@@ -319,12 +353,17 @@ class Example:
 
 
 class Toolbox:
-    """The tools of a task, by name, and the examples of their packs."""
+    """The tools of a task, by name, the examples of their packs, and the resources that the tools work on."""
 
     def __init__(
-        self, tools: Iterable[Tool], sources: tuple[str | Path, ...] = (), examples: Iterable[Example] = ()
+        self,
+        tools: Iterable[Tool],
+        sources: tuple[str | Path, ...] = (),
+        examples: Iterable[Example] = (),
+        resources: Iterable[Resource] = (),
     ) -> None:
         self.tools = {tool.name: tool for tool in tools}
+        self.resources = tuple(resources)
         self.sources = sources
         self.packs = tuple(Path(source).stem for source in sources)
         self.examples = tuple(examples)
@@ -332,13 +371,27 @@ class Toolbox:
             raise ValueError("a toolbox needs at least one tool")
 
     @classmethod
-    def of_packs(cls, names: Iterable[str | Path]) -> Toolbox:
+    def of_packs(cls, names: Iterable[str | Path], resources: Iterable[Resource] = ()) -> Toolbox:
         """The tools of these packs: names of built-in or user's packs, or paths of Python files. ToolPackError."""
         packs = tuple(names)
         members = [member for pack in packs for member in load_pack(pack)]
         tools = [member for member in members if isinstance(member, Tool)]
         examples = [member for member in members if isinstance(member, Example)]
-        return cls(tools, packs, examples)
+        return cls(tools, packs, examples, resources)
+
+    def resource(self, kind: type[R]) -> R:
+        """The resource of that class; raises ToolPackError when there is none."""
+        for resource in self.resources:
+            if isinstance(resource, kind):
+                return resource
+        needing = ", ".join(tool.name for tool in self.tools.values() if kind in tool.resources.values())
+        raise ToolPackError(f"{needing} needs {kind.wanted}")
+
+    def check_resources(self) -> None:
+        """Raise ToolPackError when a tool's resource is missing."""
+        for tool in self.tools.values():
+            for kind in tool.resources.values():
+                self.resource(kind)
 
     def check(self, action: Action, bindings: Mapping[str, ValueTypes]) -> Call:
         """Parse an action's arguments and check their types against those of the results so far.

@@ -18,8 +18,9 @@ from lumos_edge.agent import Agent, Budget
 from lumos_edge.engine import Engine, Sampling
 from lumos_edge.engine.recorded import Recorded, RecordingEngine, ReplayEngine
 from lumos_edge.errors import BudgetExceeded, TraceError
+from lumos_edge.executor import Executor
 from lumos_edge.toolbox import Toolbox
-from lumos_edge.trajectory import Event, Finished, Task, Trajectory
+from lumos_edge.trajectory import Action, Event, Finished, Result, Task, Trajectory
 
 
 def record(
@@ -65,7 +66,7 @@ class Trace:
         """The agent of the recorded run on another engine; raises TraceError, ToolPackError."""
         run = self.run
         try:
-            return Agent(
+            agent = Agent(
                 engine,
                 templates.read_json(run["planner_template"]),
                 templates.read_json(run["grounder_template"]),
@@ -77,6 +78,15 @@ class Trace:
             )
         except (KeyError, TypeError, ValueError) as error:
             raise TraceError(f"the trace's first line does not describe a run: {error}") from error
+        # A library or a database may have changed, or not be here: what tools found there is part of the record.
+        agent.executor = Executor(agent.toolbox, self._executed)
+        return agent
+
+    @property
+    def _executed(self) -> list[tuple[Action, Result]]:
+        steps = self.trajectory.steps if self.trajectory else ()
+        attempts = (attempt for step in steps for attempt in step.attempts)
+        return [pair for attempt in attempts for pair in zip(attempt.actions, attempt.results, strict=False)]
 
     @property
     def task(self) -> Task:
@@ -168,7 +178,11 @@ def first_difference(recorded: tuple[Recorded, ...], live: tuple[Recorded, ...])
 
 
 def replay_live(trace: Trace, engine: Engine) -> tuple[Trajectory, Difference | None]:
-    """Decode the recorded task again on a real engine; raises what `Agent.ask` raises."""
+    """Decode the recorded task again on a real engine; raises what `Agent.ask` raises.
+
+    The reader is not asked again: it is a tool's, and the results of tools on resources are the recorded ones.
+    """
     live: list[Recorded] = []
     result = _run(trace, RecordingEngine(engine, live.append))
-    return result, first_difference(trace.completions, tuple(live))
+    recorded = tuple(item for item in trace.completions if item.module != "reader")
+    return result, first_difference(recorded, tuple(live))

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from lumos_edge.actions import parse_actions
-from lumos_edge.errors import OfflineError
+from lumos_edge.errors import OfflineError, ToolPackError
 from lumos_edge.executor import Executor
-from lumos_edge.toolbox import Context, Toolbox, tool
+from lumos_edge.toolbox import Context, Resource, Toolbox, tool
 from lumos_edge.trajectory import Result, Task
 from lumos_edge.values import Boolean, Equation, Items, Number, Text, Value
 
@@ -221,3 +221,39 @@ def _sides() -> Any:
     from lumos_edge.maths.formula import Constant, Symbol
 
     return Symbol("x"), Constant(Fraction(3))
+
+
+class Shelf(Resource):
+    """A resource of this test: books by title."""
+
+    wanted = "a shelf"
+
+    def __init__(self, **pages: int) -> None:
+        self.pages = pages
+
+
+@tool
+def PagesOf(title: str, shelf: Shelf) -> Number:  # noqa: N802
+    """Count the pages of a book"""
+    return Number(Fraction(shelf.pages[title]))
+
+
+def test_a_tool_is_handed_the_resource_that_it_names() -> None:
+    toolbox = Toolbox([PagesOf], resources=[Shelf(Ulysses=730)])
+    assert toolbox.tools["PagesOf"].interface == "PagesOf(title): Count the pages of a book"
+    (action,) = parse_actions("R1 = PagesOf(Ulysses)")
+    assert Executor(toolbox).execute(action, {}, TASK).values == (Number(Fraction(730)),)
+
+
+def test_a_missing_resource_is_named_with_the_tools_that_need_it() -> None:
+    toolbox = Toolbox([PagesOf])
+    with pytest.raises(ToolPackError, match="PagesOf needs a shelf"):
+        toolbox.check_resources()
+
+
+def test_what_a_tool_found_in_a_resource_is_taken_from_the_record() -> None:
+    known, unknown = parse_actions("R1 = PagesOf(Ulysses); R2 = PagesOf(Dubliners)")
+    recorded = Result((Number(Fraction(730)),))
+    executor = Executor(Toolbox([PagesOf]), [(known, recorded)])
+    assert executor.execute(known, {}, TASK) is recorded
+    assert "no result of R2 = PagesOf(Dubliners)" in executor.execute(unknown, {}, TASK).message

@@ -121,3 +121,36 @@ def test_a_run_record_that_describes_none_is_refused(tmp_path: Path) -> None:
     file.write_text('{"record": "run", "question": "x", "tools": []}')
     with pytest.raises(TraceError, match="first line does not describe a run"):
         trace.replay(trace.read(file))
+
+
+SHELF_PACK = """
+from fractions import Fraction
+from lumos_edge.toolbox import Resource, tool
+from lumos_edge.values import Number
+
+class Shelf(Resource):
+    wanted = "a shelf"
+    pages = {"Ulysses": 730}
+
+@tool
+def PagesOf(title: str, shelf: Shelf) -> Number:
+    "Count the pages of a book"
+    return Number(Fraction(shelf.pages[title]))
+"""
+
+
+def test_a_replay_needs_no_resource(tmp_path: Path) -> None:
+    """What a tool found in a library or a database is in the trace; the pack's own file is all that is loaded."""
+    pack = tmp_path / "shelf.py"
+    pack.write_text(SHELF_PACK)
+    tools = Toolbox.of_packs(["maths", pack]).tools
+    shelf = next(iter(tools["PagesOf"].resources.values()))()
+    template = LumosTemplate("eval", "", "")
+    engine = ScriptedEngine("Subgoal 1: Look the pages up.", "R1 = PagesOf(Ulysses); R2 = Calculator(R1 / 2)")
+    agent = Agent(engine, template, template, Toolbox(tools.values(), ("maths", pack), resources=[shelf]))
+    records: list[dict[str, Any]] = []
+    events = list(trace.record(agent, Task("How long is half of Ulysses?"), MODEL, records.append))
+    assert isinstance(events[-1], Finished)
+    assert str(events[-1].trajectory.answer) == "365"
+    read = trace.of_records(json.loads(json.dumps(records)))
+    assert trace.replay(read) == events[-1].trajectory

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict, deque
 from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -56,22 +57,24 @@ class RecordingEngine:
 
 
 class ReplayEngine:
-    """Gives recorded completions in their order, as long as each prompt is the recorded one."""
+    """Gives each module's recorded completions in their order, as long as each prompt is the recorded one."""
 
     def __init__(self, recorded: Iterable[Recorded]) -> None:
-        self._recorded = iter(recorded)
+        self._recorded: dict[Module, deque[Recorded]] = defaultdict(deque)
+        for item in recorded:
+            self._recorded[item.module].append(item)
 
     def complete(
         self, module: Module, prompt: Prompt, grammar: Grammar, *, max_tokens: int, sampling: Sampling
     ) -> Generator[str, None, Completion]:
         """See `Engine.complete`. Raises TraceError where the run leaves the record."""
-        recorded = next(self._recorded, None)
-        if recorded is None:
-            raise TraceError(f"the record has no further completion, the {module} asks for one")
-        if (recorded.module, recorded.prompt) != (module, prompt):
+        if not self._recorded[module]:
+            raise TraceError(f"the record has no further completion of the {module}, which is asked for one")
+        recorded = self._recorded[module].popleft()
+        if recorded.prompt != prompt:
             raise TraceError(
                 f"the run leaves the record: the {module} is asked {_tail(prompt)}, "
-                f"recorded was the {recorded.module} with {_tail(recorded.prompt)}"
+                f"recorded was {_tail(recorded.prompt)}"
             )
         yield recorded.completion.text
         return recorded.completion
