@@ -1,7 +1,8 @@
 """Converted models against their sources, and the cost of converting.
 
     python benchmarks/bench_convert.py parity FILE.gguf [--upstream convert_hf_to_gguf.py]
-    python benchmarks/bench_convert.py cost CHECKPOINT_DIR
+    python benchmarks/bench_convert.py make CHECKPOINT_DIR
+    python benchmarks/bench_convert.py cost CHECKPOINT_DIR [--file-type Q4_K_M]
 
 `parity` makes a dense bfloat16 checkpoint of a published GGUF file with transformers, converts it, and
 compares token ids and logits with transformers in float32; then three seeded PEFT adapters on it with PEFT.
@@ -9,9 +10,12 @@ With `--upstream` it also runs llama.cpp's own converter (it lies in the source 
 python, `vendor/llama.cpp`) and compares tensor by tensor and key by key. Needs the extras `convert` and
 `train`.
 
+`make` writes a checkpoint of the shape of LLaMA-2-7B with seeded weights as the paper's are: bfloat16 `.bin`
+shards of `torch.save`, 32,000 pieces in `tokenizer.model`, `<pad>` added, 32,001 rows (13.5 GB; needs torch).
+
 `cost` converts a checkpoint to float16 and copies the same bytes, each once and synced, and samples the
-converter's memory: anonymous, and resident with the mapped file's pages. The checkpoint's disk needs twice
-its size free.
+converter's memory (anonymous, and resident with the mapped file's pages) and what it takes of the disk; then it
+quantizes the result, if asked to. The checkpoint's disk needs twice its size free.
 
 The last line of stdout is one JSON document. Quote ratios: times depend on what else the machine does.
 """
@@ -19,13 +23,17 @@ The last line of stdout is one JSON document. Quote ratios: times depend on what
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import os
 import shutil
+import struct
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -61,32 +69,35 @@ def main() -> None:
     parity = commands.add_parser("parity")
     parity.add_argument("model", type=Path)
     parity.add_argument("--upstream", type=Path)
-    cost = commands.add_parser("cost")
-    cost.add_argument("checkpoint", type=Path)
+    for name in ("make", "cost"):
+        commands.add_parser(name).add_argument("checkpoint", type=Path)
+    commands.choices["cost"].add_argument("--file-type", help="quantize the converted model to it, too")
     options = parser.parse_args()
-    if options.command == "parity":
+    if options.command == "make":
+        print(json.dumps(make_llama(options.checkpoint)))
+    elif options.command == "parity":
         with tempfile.TemporaryDirectory() as folder:
-            result = measure_parity(options.model, options.upstream, Path(folder))
+            print(json.dumps(measure_parity(options.model, options.upstream, Path(folder))))
     else:
         with tempfile.TemporaryDirectory(dir=options.checkpoint.parent) as folder:
-            result = measure_cost(options.checkpoint, Path(folder))
-    print(json.dumps(result))
+            print(json.dumps(measure_cost(options.checkpoint, Path(folder), options.file_type)))
 
 
 def measure_parity(source: Path, upstream: Path | None, folder: Path) -> dict[str, Any]:
-    """Token ids, logits, adapters, and llama.cpp's own converter."""
+    """Token ids, logits, adapters, and llama.cpp's own converters; one model in memory at a time."""
     checkpoint = make_checkpoint(source, folder / "checkpoint")
     result: dict[str, Any] = {"model": source.name}
+    expected = reference_logits(load(checkpoint), checkpoint, passages(), folder / "logits")
     for type_name in ("f32", "f16"):
         converted = folder / f"{type_name}.gguf"
         convert("hf", checkpoint, "-o", converted, "--type", type_name)
-        result[type_name] = compare(checkpoint, converted)
-    result["adapters"] = {name: compare_adapter(checkpoint, name, folder) for name in ADAPTERS}
+        result[type_name] = compare(checkpoint, converted, expected)
+    shutil.rmtree(folder / "logits")
     if upstream is not None:
-        theirs = folder / "upstream.gguf"
-        arguments = [str(upstream), str(checkpoint), "--outtype", "f16", "--outfile", str(theirs)]
-        subprocess.run([sys.executable, *arguments], check=True, capture_output=True)
+        theirs = run_upstream(upstream, checkpoint, output=folder / "upstream.gguf", type_name="f16")
         result["upstream"] = compare_files(theirs, folder / "f16.gguf")
+        theirs.unlink()
+    result["adapters"] = {name: compare_adapter(checkpoint, name, upstream, folder) for name in ADAPTERS}
     return result
 
 
@@ -111,7 +122,7 @@ def convert(*arguments: str | Path) -> None:
     subprocess.run([sys.executable, "-m", "lumos_edge", "convert", *map(str, arguments)], check=True)
 
 
-def compare(checkpoint: Path, model: Path) -> dict[str, Any]:
+def compare(checkpoint: Path, model: Path, expected: list[Reference]) -> dict[str, Any]:
     """Token ids of 1,000 texts and the logits of every position of 20 passages, against transformers in float32."""
     from transformers import AutoTokenizer
 
@@ -120,8 +131,7 @@ def compare(checkpoint: Path, model: Path) -> dict[str, Any]:
         tokens = compare_tokens(
             lambda text: tokenizer.encode(text, add_special_tokens=False), found.tokenize, sample_texts()
         )
-        logits = compare_with(load(checkpoint).eval(), tokenizer, found, passages())
-    return {"tokens": asdict(tokens), "logits": logits}
+        return {"tokens": asdict(tokens), "logits": compare_with(found, expected)}
 
 
 def load(checkpoint: Path) -> Any:
@@ -129,26 +139,53 @@ def load(checkpoint: Path) -> Any:
     import torch
     from transformers import AutoModelForCausalLM
 
-    return AutoModelForCausalLM.from_pretrained(checkpoint, dtype=torch.float32)
+    return AutoModelForCausalLM.from_pretrained(checkpoint, dtype=torch.float32).eval()
 
 
-def compare_with(source: Any, tokenizer: Any, found: NativeModel, texts: tuple[str, ...]) -> dict[str, Any]:
-    """Logits of every position of the texts, of a torch model and of ours."""
-    import torch
-
-    def logits(text: str) -> tuple[Any, Any]:
-        ids = tokenizer.encode(text)
-        with torch.inference_mode():
-            return source(torch.tensor([ids])).logits[0].numpy(), found.logits(ids)
-
-    return asdict(compare_logits(map(logits, texts)))
+Reference = tuple[list[int], Path]
+"""Token ids, and the file of the logits that the source gives for them."""
 
 
-def compare_adapter(checkpoint: Path, name: str, folder: Path) -> dict[str, Any]:
-    """A seeded adapter with both halves random, converted, against PEFT."""
-    import peft
+def reference_logits(source: Any, checkpoint: Path, texts: Sequence[str], folder: Path) -> list[Reference]:
+    """The logits of a torch model at every position of the texts, in files."""
     import torch
     from transformers import AutoTokenizer
+
+    folder.mkdir()
+    tokenizer = AutoTokenizer.from_pretrained(checkpoint)
+    references = []
+    for number, text in enumerate(texts):
+        ids, file = tokenizer.encode(text), folder / f"{number}.npy"
+        with torch.inference_mode():
+            np.save(file, source(torch.tensor([ids])).logits[0].numpy())
+        references.append((ids, file))
+    return references
+
+
+def compare_with(found: NativeModel, expected: list[Reference]) -> dict[str, Any]:
+    """Our logits against those in the files."""
+    return asdict(compare_logits((np.load(file), found.logits(ids)) for ids, file in expected))
+
+
+def compare_adapter(checkpoint: Path, name: str, upstream: Path | None, folder: Path) -> dict[str, Any]:
+    """A seeded adapter with both halves random, converted, against PEFT; and llama.cpp's own converter."""
+    expected = make_adapter(checkpoint, name, folder)
+    output, base = folder / f"{name}.gguf", folder / "f32.gguf"
+    convert("lora", folder / name, "--base", base, "-o", output, "--type", "f32")
+    with open_model(base, output) as found:
+        result = compare_with(found, expected)
+    if upstream is not None:
+        script = upstream.with_name("convert_lora_to_gguf.py")
+        arguments = ("--base", str(checkpoint), str(folder / name))
+        theirs = run_upstream(script, *arguments, output=folder / f"upstream-{name}.gguf", type_name="f32")
+        result["upstream"] = compare_files(theirs, output)
+    return result
+
+
+def make_adapter(checkpoint: Path, name: str, folder: Path) -> list[Reference]:
+    """Save the adapter, and the logits that PEFT computes with it."""
+    import peft
+    import torch
 
     torch.manual_seed(0)
     adapted = peft.get_peft_model(load(checkpoint), peft.LoraConfig(task_type="CAUSAL_LM", **ADAPTERS[name]))
@@ -156,10 +193,14 @@ def compare_adapter(checkpoint: Path, name: str, folder: Path) -> dict[str, Any]
         if "lora_B" in parameter_name:
             torch.nn.init.normal_(parameter, std=0.02)
     adapted.save_pretrained(folder / name)
-    output, base = folder / f"{name}.gguf", folder / "f32.gguf"
-    convert("lora", folder / name, "--base", base, "-o", output, "--type", "f32")
-    with open_model(base, output) as found:
-        return compare_with(adapted.eval(), AutoTokenizer.from_pretrained(checkpoint), found, PROMPTS)
+    return reference_logits(adapted.eval(), checkpoint, PROMPTS, folder / f"{name}-logits")
+
+
+def run_upstream(script: Path, *arguments: str | Path, output: Path, type_name: str) -> Path:
+    """Run one of llama.cpp's own converters."""
+    given = [str(script), *map(str, arguments), "--outtype", type_name, "--outfile", str(output)]
+    subprocess.run([sys.executable, *given], check=True, capture_output=True)
+    return output
 
 
 def compare_files(theirs: Path, ours: Path) -> dict[str, Any]:
@@ -181,46 +222,159 @@ def compare_files(theirs: Path, ours: Path) -> dict[str, Any]:
     return {"n_tensors": len(tensors[0]), "differing_tensors": differing, "differing_keys": other_keys}
 
 
-def measure_cost(checkpoint: Path, folder: Path) -> dict[str, Any]:
-    """Seconds and memory of a conversion to float16, and seconds of a plain copy."""
+_N_LAYERS, _N_EMBD, _N_FF, _N_PIECES, _N_SHARDS = 32, 4096, 11008, 32_000, 7
+_LLAMA_CONFIG = {
+    "architectures": ["LlamaForCausalLM"],
+    "model_type": "llama",
+    "hidden_size": _N_EMBD,
+    "intermediate_size": _N_FF,
+    "num_hidden_layers": _N_LAYERS,
+    "num_attention_heads": 32,
+    "num_key_value_heads": 32,
+    "hidden_act": "silu",
+    "max_position_embeddings": 4096,
+    "rms_norm_eps": 1e-5,
+    "vocab_size": _N_PIECES + 1,
+    "tie_word_embeddings": False,
+    "torch_dtype": "bfloat16",
+}
+
+
+def make_llama(folder: Path) -> dict[str, Any]:
+    """A checkpoint of the shape of LLaMA-2-7B, shard by shard: 2 GB of memory."""
+    import torch
+
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps(_LLAMA_CONFIG))
+    (folder / "tokenizer.model").write_bytes(_sentencepiece_model(_N_PIECES))
+    (folder / "added_tokens.json").write_text(json.dumps({"<pad>": _N_PIECES}))
+    shapes = _llama_shapes()
+    # Draws of one normal distribution, another stretch of them for each tensor: drawing each anew takes minutes.
+    pool = torch.randn(1 << 26, generator=torch.Generator().manual_seed(0)).mul_(0.02).bfloat16()
+    places: dict[str, str] = {}
+    for shard in range(_N_SHARDS):
+        names = list(shapes)[shard * len(shapes) // _N_SHARDS : (shard + 1) * len(shapes) // _N_SHARDS]
+        file = f"pytorch_model-{shard + 1:05d}-of-{_N_SHARDS:05d}.bin"
+        tensors = {name: _seeded(pool, 7919 * i, shapes[name]) for i, name in enumerate(names)}
+        torch.save(tensors, folder / file)
+        places |= dict.fromkeys(names, file)
+    (folder / "pytorch_model.bin.index.json").write_text(json.dumps({"weight_map": places}))
+    return {"n_tensors": len(shapes), "n_shards": _N_SHARDS}
+
+
+def _llama_shapes() -> dict[str, tuple[int, ...]]:
+    square, layer = (_N_EMBD, _N_EMBD), {}
+    for name in "qkvo":
+        layer[f"self_attn.{name}_proj"] = square
+    layer |= {
+        "mlp.gate_proj": (_N_FF, _N_EMBD),
+        "mlp.up_proj": (_N_FF, _N_EMBD),
+        "mlp.down_proj": (_N_EMBD, _N_FF),
+    }
+    layer |= {"input_layernorm": (_N_EMBD,), "post_attention_layernorm": (_N_EMBD,)}
+    ends = {"model.embed_tokens": (_N_PIECES + 1, _N_EMBD)}
+    layers = {f"model.layers.{i}.{name}": shape for i in range(_N_LAYERS) for name, shape in layer.items()}
+    ends_after = {"model.norm": (_N_EMBD,), "lm_head": (_N_PIECES + 1, _N_EMBD)}
+    return {f"{name}.weight": shape for name, shape in {**ends, **layers, **ends_after}.items()}
+
+
+def _seeded(pool: Any, offset: int, shape: tuple[int, ...]) -> Any:
+    n_items = int(np.prod(shape))
+    values = pool.roll(-offset).repeat(-(-n_items // len(pool)))[:n_items]
+    return (values if len(shape) > 1 else values + 1).reshape(shape).clone()
+
+
+def _sentencepiece_model(n_pieces: int) -> bytes:
+    """A trained SentencePiece BPE model, and made-up pieces to the full number: repeated fields are appended."""
+    import sentencepiece
+
+    corpus, model = [*PROMPTS] * 4, io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(corpus),
+        model_writer=model,
+        vocab_size=1000,
+        model_type="bpe",
+        byte_fallback=True,
+        hard_vocab_limit=False,
+        minloglevel=2,
+    )
+    n_trained = len(sentencepiece.SentencePieceProcessor(model_proto=model.getvalue()))
+    return model.getvalue() + b"".join(_piece(i) for i in range(n_trained, n_pieces))
+
+
+def _piece(number: int) -> bytes:
+    """An entry `pieces` of the message ModelProto (sentencepiece_model.proto): text (1) and score (2)."""
+    text = f"piece{number}".encode()
+    entry = b"\x0a" + bytes([len(text)]) + text + b"\x15" + struct.pack("<f", -number)
+    return b"\x0a" + bytes([len(entry)]) + entry
+
+
+def measure_cost(checkpoint: Path, folder: Path, file_type: str | None) -> dict[str, Any]:
+    """Seconds, memory and disk of a conversion to float16, and seconds of a plain copy."""
     weights = [path for path in checkpoint.iterdir() if path.suffix in (".safetensors", ".bin")]
-    os.sync()
-    started = time.perf_counter()
-    for path in weights:
-        shutil.copyfile(path, folder / path.name)
-    os.sync()
-    copied = time.perf_counter() - started
+    copied = _synced(lambda: _copy(weights, folder))
     for path in weights:
         (folder / path.name).unlink()
-    os.sync()
-    started = time.perf_counter()
     output = folder / "model.gguf"
-    memory = sample_memory("hf", checkpoint, "-o", output)
-    os.sync()
-    converted = time.perf_counter() - started
-    return {
+    used: dict[str, int] = {}
+    converted = _synced(lambda: used.update(sample("hf", checkpoint, "-o", output)))
+    result = {
         "source_bytes": sum(path.stat().st_size for path in weights),
         "output_bytes": output.stat().st_size,
         "copy_seconds": round(copied, 1),
         "convert_seconds": round(converted, 1),
         "ratio": round(converted / copied, 2),
-        **memory,
+        **used,
     }
+    if file_type is not None:
+        smaller = folder / "small.gguf"
+        result[file_type] = sample("quantize", output, "-o", smaller, "--type", file_type)
+        result[file_type]["output_bytes"] = smaller.stat().st_size
+    return result
 
 
-def sample_memory(*arguments: str | Path) -> dict[str, int]:
-    """Run `lumos-edge convert` and read the process's memory every 20 ms (Linux)."""
+def _synced(work: Callable[[], object]) -> float:
+    """Seconds of it until the disk has everything."""
+    os.sync()
+    started = time.perf_counter()
+    work()
+    os.sync()
+    return time.perf_counter() - started
+
+
+def _copy(paths: list[Path], folder: Path) -> None:
+    subprocess.run(["cp", *paths, folder], check=True)
+
+
+def sample(*arguments: str | Path) -> dict[str, int]:
+    """Run `lumos-edge convert` and read its memory, and the files in the output's folder, every 20 ms (Linux)."""
+    folder = Path(arguments[arguments.index("-o") + 1]).parent
+    others = _used_bytes(folder)
     process = subprocess.Popen([sys.executable, "-m", "lumos_edge", "convert", *map(str, arguments)])
     peaks = {"RssAnon": 0, "VmHWM": 0}
+    disk = 0
     status = Path(f"/proc/{process.pid}/status")
     while process.poll() is None:
         fields = dict(line.split(":", 1) for line in status.read_text().splitlines())
         for key in peaks:
             peaks[key] = max(peaks[key], int(fields.get(key, "0").split()[0]) * 1024)
+        disk = max(disk, _used_bytes(folder) - others)
         time.sleep(0.02)
     if process.returncode:
         raise SystemExit(f"the conversion ended with {process.returncode}")
-    return {"peak_anonymous_bytes": peaks["RssAnon"], "peak_resident_bytes": peaks["VmHWM"]}
+    return {
+        "peak_anonymous_bytes": peaks["RssAnon"],
+        "peak_resident_bytes": peaks["VmHWM"],
+        "peak_disk_bytes": disk,
+    }
+
+
+def _used_bytes(folder: Path) -> int:
+    used = 0
+    for path in folder.iterdir():
+        with suppress(FileNotFoundError):  # renamed or removed since
+            used += path.stat().st_blocks * 512
+    return used
 
 
 if __name__ == "__main__":

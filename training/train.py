@@ -1,9 +1,10 @@
-"""LoRA training of the modules' adapters on a deployed, quantized base model (extra `train`).
+"""Training of the modules on a deployed, quantized base model: an adapter, or all weights (extra `train`).
 
     python -m training.train training/configs/nano.toml --annotations annotations --output run
 
 Stop it at any moment, also with kill -9: run again, it goes on from its last checkpoint and the losses are the same.
-The result is a PEFT adapter in `run/adapter`, for `lumos-edge convert lora`.
+The result is a PEFT adapter in `run/adapter`, for `lumos-edge convert lora`; with `rank = 0` in the config a whole
+checkpoint in `run/model`, for `lumos-edge convert hf` and `convert diff`, with its base in `run/base`.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from typing import Any
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
 from lumos_edge.engine.binding import Model
 from lumos_edge.loading import of_pack
@@ -139,8 +140,10 @@ def make_batch(rows: list[list[TrainingSequence]], row_tokens: int, dtype: torch
     return Batch(tokens, positions, mask, torch.tensor(predicting), torch.tensor(targets))
 
 
-def load_model(base: Path, config: TrainingConfig) -> PeftModel:
-    """The quantized base model's values in `dtype`, frozen, and a fresh adapter on all its linear layers."""
+def load_model(base: Path, config: TrainingConfig) -> PeftModel | PreTrainedModel:
+    """The quantized base model's values in `dtype`: frozen, with a fresh adapter on all its linear layers; or, for
+    rank 0, all of them to be trained.
+    """
     torch.manual_seed(config.seed)
     model = AutoModelForCausalLM.from_pretrained(
         base.parent, gguf_file=base.name, dtype=getattr(torch, config.dtype)
@@ -148,6 +151,8 @@ def load_model(base: Path, config: TrainingConfig) -> PeftModel:
     model.hf_quantizer = None
     if hasattr(model.config, "quantization_config"):
         del model.config.quantization_config
+    if config.rank == 0:
+        return model
     lora = LoraConfig(
         r=config.rank, lora_alpha=config.alpha, target_modules=_LINEAR_LAYERS, task_type="CAUSAL_LM"
     )
@@ -157,7 +162,7 @@ def load_model(base: Path, config: TrainingConfig) -> PeftModel:
 class Trainer:
     """A run: the model, its optimizer, and how far it is."""
 
-    def __init__(self, config: TrainingConfig, model: PeftModel, folder: Path) -> None:
+    def __init__(self, config: TrainingConfig, model: PeftModel | PreTrainedModel, folder: Path) -> None:
         self.config = config
         self.model = model
         self.folder = folder
@@ -176,7 +181,7 @@ class Trainer:
 
     def step(self, batch: Batch) -> float:
         """One update; returns the mean loss of the batch's targets."""
-        base: Any = self.model.get_base_model()
+        base: Any = self.model.get_base_model() if isinstance(self.model, PeftModel) else self.model
         hidden = base.model(
             input_ids=batch.tokens, position_ids=batch.positions, attention_mask=batch.mask, use_cache=False
         ).last_hidden_state
@@ -251,13 +256,13 @@ def train(trainer: Trainer, rows: list[list[TrainingSequence]]) -> None:
 
 
 def write_results(trainer: Trainer) -> None:
-    """The PEFT adapter, the losses as JSON, and their plot."""
+    """The PEFT adapter or the whole model, the losses as JSON, and their plot."""
     import matplotlib as mpl
 
     mpl.use("Agg")
     from matplotlib import pyplot
 
-    trainer.model.save_pretrained(str(trainer.folder / "adapter"))
+    trainer.model.save_pretrained(str(trainer.folder / ("adapter" if trainer.config.rank else "model")))
     losses = trainer.losses
     (trainer.folder / "losses.json").write_text(json.dumps([round(loss, 4) for loss in losses]))
     window = max(1, math.ceil(len(losses) / 40))
@@ -271,10 +276,18 @@ def write_results(trainer: Trainer) -> None:
     axes.set(
         xlabel="step",
         ylabel="loss of target tokens",
-        title=f"{trainer.config.pack}: rank {trainer.config.rank}",
+        title=f"{trainer.config.pack}: {f'rank {trainer.config.rank}' if trainer.config.rank else 'all weights'}",
     )
     axes.legend()
     figure.savefig(trainer.folder / "loss.png", dpi=120, bbox_inches="tight")
+
+
+def write_base(base: Path, config: TrainingConfig, folder: Path) -> None:
+    """The base model as a checkpoint in `base`, to compare with, and its tokenizer beside the trained one too."""
+    load_model(base, config).save_pretrained(str(folder / "base"))
+    tokenizer = AutoTokenizer.from_pretrained(base.parent, gguf_file=base.name)
+    for name in ("base", "model"):
+        tokenizer.save_pretrained(str(folder / name))
 
 
 def main() -> None:
@@ -298,6 +311,8 @@ def main() -> None:
     trainer.resume()
     train(trainer, rows)
     write_results(trainer)
+    if config.rank == 0:
+        write_base(base, config, options.output)
 
 
 if __name__ == "__main__":

@@ -43,7 +43,7 @@ def _sequence(first: int, size: int) -> TrainingSequence:
 ROWS = pack([_sequence(first, 5 + first % 7) for first in range(1, 30)], CONFIG.row_tokens, seed=0)
 
 
-def _model() -> Any:
+def _base() -> Any:
     torch.manual_seed(0)
     config = transformers.LlamaConfig(
         vocab_size=64,
@@ -54,11 +54,15 @@ def _model() -> Any:
         num_key_value_heads=1,
         initializer_range=0.3,  # with the default, no adapter could move the logits
     )
+    return transformers.LlamaForCausalLM(config)
+
+
+def _model() -> Any:
     linear = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
     lora = peft.LoraConfig(
         r=CONFIG.rank, lora_alpha=CONFIG.alpha, target_modules=linear, task_type="CAUSAL_LM"
     )
-    return peft.get_peft_model(transformers.LlamaForCausalLM(config), lora)
+    return peft.get_peft_model(_base(), lora)
 
 
 def _trainer(folder: Path, n_steps: int = CONFIG.n_steps) -> Trainer:
@@ -137,3 +141,17 @@ def test_the_results_are_an_adapter_the_losses_and_their_plot(tmp_path: Path) ->
     assert (tmp_path / "adapter" / "adapter_model.safetensors").stat().st_size > 1000
     assert (tmp_path / "losses.json").read_text().startswith("[")
     assert (tmp_path / "loss.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_without_a_rank_every_weight_is_trained_and_the_result_is_a_checkpoint(tmp_path: Path) -> None:
+    model, before = _base(), dict(_base().named_parameters())
+    trainer = Trainer(replace(CONFIG, rank=0, n_steps=3), model, tmp_path)
+    train(trainer, ROWS)
+    write_results(trainer)
+    saved = transformers.LlamaForCausalLM.from_pretrained(tmp_path / "model")
+    after = dict(saved.named_parameters())
+    assert after.keys() == before.keys()
+    assert not any(torch.equal(after[name], before[name]) for name in before)
+    resumed = Trainer(replace(CONFIG, rank=0, n_steps=3), _base(), tmp_path)
+    resumed.resume()
+    assert all(torch.equal(p, after[name]) for name, p in resumed.model.named_parameters())
