@@ -2,7 +2,8 @@
 
     python benchmarks/bench_convert.py parity FILE.gguf [--upstream convert_hf_to_gguf.py]
     python benchmarks/bench_convert.py make CHECKPOINT_DIR
-    python benchmarks/bench_convert.py cost CHECKPOINT_DIR [--file-type Q4_K_M]
+    python benchmarks/bench_convert.py cost CHECKPOINT_DIR
+    python benchmarks/bench_convert.py quantize CHECKPOINT_DIR [--file-type Q4_K_M]
 
 `parity` makes a dense bfloat16 checkpoint of a published GGUF file with transformers, converts it, and
 compares token ids and logits with transformers in float32; then three seeded PEFT adapters on it with PEFT.
@@ -14,8 +15,8 @@ python, `vendor/llama.cpp`) and compares tensor by tensor and key by key. Needs 
 shards of `torch.save`, 32,000 pieces in `tokenizer.model`, `<pad>` added, 32,001 rows (13.5 GB; needs torch).
 
 `cost` converts a checkpoint to float16 and copies the same bytes, each once and synced, and samples the
-converter's memory (anonymous, and resident with the mapped file's pages) and what it takes of the disk; then it
-quantizes the result, if asked to. The checkpoint's disk needs twice its size free.
+converter's memory (anonymous, and resident with the mapped file's pages) and what it takes of the disk. The
+checkpoint's disk needs its size free. `quantize` samples the same of a conversion to a smaller type.
 
 The last line of stdout is one JSON document. Quote ratios: times depend on what else the machine does.
 """
@@ -69,9 +70,9 @@ def main() -> None:
     parity = commands.add_parser("parity")
     parity.add_argument("model", type=Path)
     parity.add_argument("--upstream", type=Path)
-    for name in ("make", "cost"):
+    for name in ("make", "cost", "quantize"):
         commands.add_parser(name).add_argument("checkpoint", type=Path)
-    commands.choices["cost"].add_argument("--file-type", help="quantize the converted model to it, too")
+    commands.choices["quantize"].add_argument("--file-type", default="Q4_K_M")
     options = parser.parse_args()
     if options.command == "make":
         print(json.dumps(make_llama(options.checkpoint)))
@@ -80,7 +81,11 @@ def main() -> None:
             print(json.dumps(measure_parity(options.model, options.upstream, Path(folder))))
     else:
         with tempfile.TemporaryDirectory(dir=options.checkpoint.parent) as folder:
-            print(json.dumps(measure_cost(options.checkpoint, Path(folder), options.file_type)))
+            output = Path(folder) / "model.gguf"
+            if options.command == "cost":
+                print(json.dumps(measure_cost(options.checkpoint, output)))
+            else:
+                print(json.dumps(sample("hf", options.checkpoint, "-o", output, "--type", options.file_type)))
 
 
 def measure_parity(source: Path, upstream: Path | None, folder: Path) -> dict[str, Any]:
@@ -309,28 +314,21 @@ def _piece(number: int) -> bytes:
     return b"\x0a" + bytes([len(entry)]) + entry
 
 
-def measure_cost(checkpoint: Path, folder: Path, file_type: str | None) -> dict[str, Any]:
+def measure_cost(checkpoint: Path, output: Path) -> dict[str, Any]:
     """Seconds, memory and disk of a conversion to float16, and seconds of a plain copy."""
     weights = [path for path in checkpoint.iterdir() if path.suffix in (".safetensors", ".bin")]
-    copied = _synced(lambda: _copy(weights, folder))
+    copied = _synced(lambda: subprocess.run(["cp", *weights, output.parent], check=True))
     for path in weights:
-        (folder / path.name).unlink()
-    output = folder / "model.gguf"
+        (output.parent / path.name).unlink()
     used: dict[str, int] = {}
     converted = _synced(lambda: used.update(sample("hf", checkpoint, "-o", output)))
-    result = {
+    return {
         "source_bytes": sum(path.stat().st_size for path in weights),
-        "output_bytes": output.stat().st_size,
         "copy_seconds": round(copied, 1),
         "convert_seconds": round(converted, 1),
-        "ratio": round(converted / copied, 2),
+        "ratio": round(converted / copied, 3),
         **used,
     }
-    if file_type is not None:
-        smaller = folder / "small.gguf"
-        result[file_type] = sample("quantize", output, "-o", smaller, "--type", file_type)
-        result[file_type]["output_bytes"] = smaller.stat().st_size
-    return result
 
 
 def _synced(work: Callable[[], object]) -> float:
@@ -342,13 +340,10 @@ def _synced(work: Callable[[], object]) -> float:
     return time.perf_counter() - started
 
 
-def _copy(paths: list[Path], folder: Path) -> None:
-    subprocess.run(["cp", *paths, folder], check=True)
-
-
 def sample(*arguments: str | Path) -> dict[str, int]:
     """Run `lumos-edge convert` and read its memory, and the files in the output's folder, every 20 ms (Linux)."""
-    folder = Path(arguments[arguments.index("-o") + 1]).parent
+    output = Path(arguments[arguments.index("-o") + 1])
+    folder = output.parent
     others = _used_bytes(folder)
     process = subprocess.Popen([sys.executable, "-m", "lumos_edge", "convert", *map(str, arguments)])
     peaks = {"RssAnon": 0, "VmHWM": 0}
@@ -363,6 +358,7 @@ def sample(*arguments: str | Path) -> dict[str, int]:
     if process.returncode:
         raise SystemExit(f"the conversion ended with {process.returncode}")
     return {
+        "output_bytes": output.stat().st_size,
         "peak_anonymous_bytes": peaks["RssAnon"],
         "peak_resident_bytes": peaks["VmHWM"],
         "peak_disk_bytes": disk,

@@ -70,7 +70,7 @@ def _convert(plan: ModelPlan, output: Path, type_name: str, metadata: ModuleMeta
     with _intermediate(output) as dense:
         _write(plan, dense, metadata)
         quantization = Quantization(type_name)
-        with progress(f"quantizing to {type_name}", len(plan.tensors), unit_bytes=False) as advance:
+        with progress(f"quantizing to {type_name}", total_bytes(plan.tensors)) as advance:
             quantize(dense, output, quantization, advance)
 
 

@@ -73,7 +73,7 @@ def command(
     with only_writer(output):
         if texts is not None:
             quantization = _calibrated(quantization, model, texts)
-        with progress(f"quantizing to {file_type}", size.n_tensors, unit_bytes=False) as advance:
+        with progress(f"quantizing to {file_type}", size.source_bytes) as advance:
             quantize(model, output, quantization, advance)
 
 

@@ -1,14 +1,11 @@
-"""A full fine-tune as an adapter: the difference from its base, cut to a low rank tensor by tensor.
-
-The randomized range finder of Halko, Martinsson and Tropp (2011, algorithm 4.4, two power iterations): its
-cost is a few products of the tensor with a narrow matrix, where a whole singular value decomposition of a 7B
-model takes hours.
-"""
+"""A full fine-tune as an adapter: the difference from its base, cut to a low rank tensor by tensor."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from math import inf, prod
 from pathlib import Path
 
 import gguf
@@ -20,96 +17,97 @@ from lumos_edge.conversion.encoding import DIRECT_TYPES, encode_float32
 from lumos_edge.conversion.gguf_file import OutputTensor, write_gguf
 from lumos_edge.conversion.hyperparameters import Hyperparameters
 from lumos_edge.conversion.lora import add_adapter_metadata
+from lumos_edge.conversion.low_rank import (
+    OVERSAMPLING,
+    LowRank,
+    cut_matrix,
+    cut_to,
+    ranks_for_energy,
+    ranks_for_size,
+)
 from lumos_edge.conversion.model import map_tensors
 from lumos_edge.conversion.module_metadata import ModuleMetadata
-from lumos_edge.conversion.tensors import Array, StoredTensor
+from lumos_edge.conversion.tensors import Array, StoredTensor, n_chunk_rows, to_float32
 from lumos_edge.errors import AdapterMismatch, ConversionError
 
 _EMBEDDING = "token_embd.weight"
-_POWER_ITERATIONS = 2
-_OVERSAMPLING = 8  # columns beyond the rank, which make the range finder's error negligible
 _TYPE_NAME = "f16"
+# The norm whose output a linear layer reads: a changed norm is the same as changed columns there.
+_NORM_BEFORE = {
+    "attn_q": "attn_norm",
+    "attn_k": "attn_norm",
+    "attn_v": "attn_norm",
+    "ffn_gate": "ffn_norm",
+    "ffn_up": "ffn_norm",
+    "output": "output_norm",
+}
+# Metadata, and for each tensor its entry in the table and its padding.
+_HEADER_BYTES, _TENSOR_BYTES = 1536, 112
+# How many products of a tensor with a narrow matrix are in memory at once, with numpy's own copies; measured.
+_N_PRODUCTS = 6
+_CHUNK_BYTES = 4 << 20  # rows of both files in float32 while they are subtracted
 
 
 @dataclass(frozen=True)
-class LowRank:
-    """A tensor's difference as `b @ a`; `kept` is the share of its energy (squared norm) that this holds."""
+class CheckpointPair:
+    """A fine-tune and its base: their tensors by the names of GGUF, the same ones in both."""
 
-    name: str
-    a: Array
-    b: Array
-    energy: float
-    kept: float
-
-
-@dataclass(frozen=True)
-class Difference:
-    """A fine-tune's difference from its base; `lost` is the energy in tensors that an adapter cannot change."""
-
+    folders: tuple[Path, Path]
     architecture: Architecture
-    tensors: tuple[LowRank, ...]
-    lost: float
+    model: Hyperparameters
+    tuned: Mapping[str, StoredTensor]
+    base: Mapping[str, StoredTensor]
 
     @property
-    def kept(self) -> float:
-        """Share of the whole difference's energy that the adapter holds."""
-        whole = sum(tensor.energy for tensor in self.tensors) + self.lost
-        return sum(tensor.kept * tensor.energy for tensor in self.tensors) / whole
+    def size_bytes(self) -> int:
+        """Bytes of the tensors of both."""
+        return sum(map(self.tensor_bytes, self.tuned))
+
+    def tensor_bytes(self, name: str) -> int:
+        """Bytes of one tensor in both."""
+        return self.tuned[name].size_bytes + self.base[name].size_bytes
+
+    def can_adapt(self, name: str) -> bool:
+        """Whether llama.cpp can put an adapter on it: none on norms and biases, nor on the embedding of tied models."""
+        return len(self.base[name].shape) == 2 and not (name == _EMBEDDING and self.model.tied_embeddings)
+
+    def change(self, name: str) -> Array:
+        """What has to be added to the base's tensor, float32, rows in the order of GGUF. A changed norm is counted in
+        the layers that read its output, where there are any.
+        """
+        left, right = self.tuned[name], self.base[name]
+        change = np.zeros(right.shape, np.float32)
+        if self._is_read(name):
+            return change
+        factors = self._column_factors(name)
+        starts = range(0, right.shape[0], n_chunk_rows(right.shape))
+        for start, tuned, base in zip(starts, left.chunks(), right.chunks(), strict=False):
+            rows = to_float32(tuned, left.dtype)[: len(base)] * factors
+            change[start : start + len(base)] = rows - to_float32(base, right.dtype)
+        order = self.architecture.row_order(left.name, self.model.heads)
+        return change if order is None else change[order]
+
+    def _is_read(self, norm: str) -> bool:
+        return any(_norm_before(name) == norm for name in self.tuned)
+
+    def _column_factors(self, name: str) -> Array | np.float32:
+        """How much more the fine-tune's norm before this tensor gives to each column: W' n' = (W' n' / n) n."""
+        norm = _norm_before(name)
+        if norm not in self.tuned:
+            return np.float32(1)
+        shift = np.float32(self.architecture.shift(norm))
+        tuned, base = self.tuned[norm].read() + shift, self.base[norm].read() + shift
+        return np.divide(tuned, base, out=np.ones_like(base), where=base != 0)
 
 
-def read_difference(
-    finetuned: Checkpoint, base: Checkpoint, rank: int, keep: float, advance: Callable[[int], None]
-) -> Difference:
-    """The low-rank difference of two checkpoints: per tensor the smallest rank up to `rank` that keeps `keep`
-    of it.
-
-    Rows that the fine-tune added at the end (a `<pad>` token) are left out. Memory: the adapter in float32
-    and four times one tensor; `advance` is told each tensor. Raises AdapterMismatch when the two are no pair,
-    ConversionError when they are equal.
-    """
+def read_pair(finetuned: Checkpoint, base: Checkpoint) -> CheckpointPair:
+    """Match two checkpoints; reads tables only. Raises AdapterMismatch when they are no pair."""
     architecture, model = read_architecture(finetuned)
     other, base_model = read_architecture(base)
     if other != architecture:
         raise AdapterMismatch(
             f"{finetuned.folder} is a {architecture.name} model, {base.folder} a {other.name} model"
         )
-    pairs = _pair(finetuned, base, architecture, model, base_model)
-    rng = np.random.default_rng(0)
-    tensors, lost = [], 0.0
-    for name, left, right in pairs:
-        change = _subtract(left, right)
-        energy = float(np.vdot(change, change))
-        if energy and _can_adapt(name, change):
-            order = architecture.row_order(left.name, model.heads)
-            tensors.append(_cut(name, change if order is None else change[order], energy, rank, keep, rng))
-        else:
-            lost += energy
-        advance(1)
-    if not tensors:
-        raise ConversionError(f"{finetuned.folder} and {base.folder} have the same linear weights")
-    return Difference(architecture, tuple(tensors), lost)
-
-
-def write_difference(
-    difference: Difference, path: Path, name: str, base_name: str, module: ModuleMetadata
-) -> None:
-    """Write the adapter in float16. Raises what `write_gguf` raises."""
-    writer = gguf.GGUFWriter(None, difference.architecture.name)
-    alpha = float(max(tensor.a.shape[0] for tensor in difference.tensors))
-    add_adapter_metadata(writer, name, base_name, alpha)
-    writer.add_file_type(DIRECT_TYPES[_TYPE_NAME][1])
-    module.add_metadata(writer)
-    outputs = [output for tensor in difference.tensors for output in _output_tensors(tensor, alpha)]
-    write_gguf(path, writer, outputs, lambda _: None)
-
-
-def _pair(
-    finetuned: Checkpoint,
-    base: Checkpoint,
-    architecture: Architecture,
-    model: Hyperparameters,
-    base_model: Hyperparameters,
-) -> Iterator[tuple[str, StoredTensor, StoredTensor]]:
     left = map_tensors(finetuned, architecture, model)
     right = map_tensors(base, architecture, base_model)
     if left.keys() != right.keys():
@@ -121,48 +119,154 @@ def _pair(
         if tensor.shape[1:] != right[name].shape[1:] or tensor.shape[0] < right[name].shape[0]:
             shapes = f"{list(tensor.shape)} there and {list(right[name].shape)} in the base"
             raise AdapterMismatch(f"{tensor.path}: {tensor.name} is {shapes}")
-        yield name, tensor, right[name]
+    return CheckpointPair((finetuned.folder, base.folder), architecture, model, left, right)
 
 
-def _subtract(left: StoredTensor, right: StoredTensor) -> Array:
-    change: Array = left.read()[: right.shape[0]]
-    change -= right.read()
-    return change
+@dataclass(frozen=True)
+class LayerEnergy:
+    """What share of the whole difference's energy lies in a layer, what share of that an adapter keeps, and with which
+    ranks.
+    """
+
+    share: float
+    kept: float
+    ranks: tuple[int, ...]
 
 
-def _can_adapt(name: str, change: Array) -> bool:
-    # llama.cpp ignores adapted norms and has none for biases; an adapted embedding fits only untied models.
-    return change.ndim == 2 and name != _EMBEDDING
+@dataclass(frozen=True)
+class Difference:
+    """A fine-tune's difference from its base: the energy (squared norm) of every tensor that changed, and what an
+    adapter keeps of those that it can change.
+    """
+
+    pair: CheckpointPair
+    energies: Mapping[str, float]
+    tensors: tuple[LowRank, ...]
+
+    @property
+    def energy(self) -> float:
+        """The energy of the whole difference."""
+        return sum(self.energies.values())
+
+    @property
+    def kept(self) -> float:
+        """Share of the whole difference's energy that the adapter holds."""
+        return sum(tensor.kept * tensor.energy for tensor in self.tensors) / self.energy
+
+    @property
+    def unreachable(self) -> dict[str, float]:
+        """The energies of the tensors that no adapter can change."""
+        return {name: energy for name, energy in self.energies.items() if not self.pair.can_adapt(name)}
+
+    def layers(self) -> dict[str, LayerEnergy]:
+        """What becomes of each layer; `blk.0` is the first, and a tensor outside the layers is one for itself."""
+        layers: defaultdict[str, list[str]] = defaultdict(list)
+        for name in self.energies:
+            parts = name.split(".")
+            layers[".".join(parts[:2]) if parts[0] == "blk" else parts[0]].append(name)
+        return {layer: self._layer(layers[layer]) for layer in sorted(layers, key=_depth)}
+
+    def _layer(self, names: Sequence[str]) -> LayerEnergy:
+        energy = sum(self.energies[name] for name in names)
+        own = [tensor for tensor in self.tensors if tensor.name in names]
+        kept = sum(tensor.kept * tensor.energy for tensor in own)
+        return LayerEnergy(energy / self.energy, kept / energy, tuple(tensor.rank for tensor in own))
+
+    def for_size(self, size_bytes: int) -> Difference:
+        """The ranks that keep most energy in a file of `size_bytes` at most. Raises ConversionError for too few."""
+        smallest = min(tensor.bytes_per_rank for tensor in self.tensors)
+        overhead = _HEADER_BYTES + 2 * _TENSOR_BYTES * len(self.tensors)
+        if size_bytes < overhead + smallest:
+            raise ConversionError(
+                f"an adapter needs {overhead + smallest} bytes at least, {size_bytes} were given"
+            )
+        return self._cut(ranks_for_size(self.tensors, size_bytes - overhead))
+
+    def for_energy(self, share: float) -> Difference:
+        """The ranks that keep `share` of the whole difference's energy in the smallest file, or all ranks."""
+        return self._cut(ranks_for_energy(self.tensors, share * self.energy))
+
+    def _cut(self, ranks: Mapping[str, int]) -> Difference:
+        return replace(self, tensors=cut_to(self.tensors, ranks))
 
 
-def _cut(
-    name: str, change: Array, energy: float, rank: int, keep: float, rng: np.random.Generator
-) -> LowRank:
-    left, values, right = _truncated_svd(change, rank, rng)
-    shares = np.cumsum(values.astype(np.float64) ** 2) / energy
-    n = min(int(np.searchsorted(shares, keep)) + 1, len(values))
-    root = np.sqrt(values[:n])
-    return LowRank(
-        name, root[:, None] * right[:n], left[:, :n] * root, energy, min(float(shares[n - 1]), 1.0)
-    )
+def plan_difference(pair: CheckpointPair, rank: int) -> list[OutputTensor]:
+    """The tensors of an adapter of that rank, the largest there can be; they have no values, no tensor is read."""
+    kind, _ = DIRECT_TYPES[_TYPE_NAME]
+    tensors = []
+    for name in filter(pair.can_adapt, pair.tuned):
+        rows, columns = pair.base[name].shape
+        own = min(rank, rows, columns)
+        a, b = ((rows, own), (columns, own)) if name == _EMBEDDING else ((own, columns), (rows, own))
+        tensors += [
+            OutputTensor(f"{name}.lora_{half}", shape, kind, tuple) for half, shape in (("a", a), ("b", b))
+        ]
+    return tensors
 
 
-def _truncated_svd(matrix: Array, rank: int, rng: np.random.Generator) -> tuple[Array, Array, Array]:
-    n_columns = min(rank + _OVERSAMPLING, *matrix.shape)
-    basis = np.linalg.qr(matrix @ rng.standard_normal((matrix.shape[1], n_columns), dtype=np.float32))[0]
-    for _ in range(_POWER_ITERATIONS):
-        basis = np.linalg.qr(matrix.T @ basis)[0]
-        basis = np.linalg.qr(matrix @ basis)[0]
-    left, values, right = np.linalg.svd(basis.T @ matrix, full_matrices=False)
-    rank = min(rank, len(values))
-    return basis @ left[:, :rank], values[:rank], right[:rank]
+def working_bytes(pair: CheckpointPair, rank: int) -> int:
+    """Memory that `read_difference` needs at most: the adapter, a tensor in two orders, and its narrow products."""
+    shapes = [pair.base[name].shape for name in pair.tuned]
+    n_columns = rank + OVERSAMPLING
+    products = [sum(shape) * min(n_columns, *shape) for shape in shapes if len(shape) == 2]
+    adapter = sum(prod(tensor.shape) for tensor in plan_difference(pair, rank))
+    return _CHUNK_BYTES + 4 * (adapter + 2 * max(map(prod, shapes)) + _N_PRODUCTS * max(products))
+
+
+def read_difference(pair: CheckpointPair, rank: int, advance: Callable[[int], None]) -> Difference:
+    """The difference of two checkpoints, each tensor's cut to `rank` at most.
+
+    Rows that the fine-tune added at the end (a `<pad>` token) are left out. Memory: the adapter and one tensor in
+    float32; `advance` is told the bytes read. Raises ConversionError when no tensor differs that an adapter can
+    change, or one holds infinite values or NaN.
+    """
+    rng = np.random.default_rng(0)
+    energies: dict[str, float] = {}
+    tensors: list[LowRank] = []
+    for name in pair.tuned:
+        change = pair.change(name)
+        energy = float(np.vdot(change, change))
+        if energy:
+            energies[name] = energy
+        if energy and pair.can_adapt(name):
+            tensors.append(cut_matrix(name, change, rank, rng))
+        advance(pair.tensor_bytes(name))
+    if not tensors:
+        raise ConversionError(f"{pair.folders[0]} and {pair.folders[1]} have the same linear weights")
+    return Difference(pair, energies, tuple(tensors))
+
+
+def write_difference(difference: Difference, path: Path, module: ModuleMetadata) -> None:
+    """Write the adapter in float16. Raises what `write_gguf` raises."""
+    pair = difference.pair
+    writer = gguf.GGUFWriter(None, pair.architecture.name)
+    alpha = float(max(tensor.rank for tensor in difference.tensors))
+    finetuned, base = pair.folders
+    add_adapter_metadata(writer, finetuned.resolve().name, base.resolve().name, alpha)
+    writer.add_file_type(DIRECT_TYPES[_TYPE_NAME][1])
+    module.add_metadata(writer)
+    outputs = [output for tensor in difference.tensors for output in _output_tensors(tensor, alpha)]
+    write_gguf(path, writer, outputs, lambda _: None)
+
+
+def _depth(layer: str) -> float:
+    kind, _, number = layer.partition(".")
+    return int(number) if number else -1 if f"{kind}.weight" == _EMBEDDING else inf
+
+
+def _norm_before(name: str) -> str:
+    block, _, part = name.removesuffix(".weight").rpartition(".")
+    norm = _NORM_BEFORE.get(part)
+    return "" if norm is None else f"{block}.{norm}.weight".lstrip(".")
 
 
 def _output_tensors(tensor: LowRank, alpha: float) -> tuple[OutputTensor, OutputTensor]:
     kind, _ = DIRECT_TYPES[_TYPE_NAME]
+    # The embedding's rows are looked up in A by token, the others' come out of B (`conversion/lora.py`).
+    a, b = (tensor.left, tensor.right.T) if tensor.name == _EMBEDDING else (tensor.right, tensor.left)
     # llama.cpp scales by alpha / rank, and ranks differ from tensor to tensor.
-    b = np.ascontiguousarray(tensor.b * np.float32(tensor.a.shape[0] / alpha))
+    b = np.ascontiguousarray(b * np.float32(tensor.rank / alpha))
     return (
-        OutputTensor(f"{tensor.name}.lora_a", tensor.a.shape, kind, lambda: [encode_float32(tensor.a, kind)]),
+        OutputTensor(f"{tensor.name}.lora_a", a.shape, kind, lambda: [encode_float32(a, kind)]),
         OutputTensor(f"{tensor.name}.lora_b", b.shape, kind, lambda: [encode_float32(b, kind)]),
     )

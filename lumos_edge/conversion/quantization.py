@@ -29,7 +29,9 @@ FILE_TYPES = {
     for member in gguf.LlamaFileType
     if member.name.startswith("MOSTLY_")
 }
-_N_TENSORS = re.compile(r"^\[ *\d+/ *(\d+)\]")
+# llama.cpp logs a tensor's place and name before its work, and its size after that.
+_TENSOR = re.compile(r"^\[ *\d+/ *(\d+)\] *(\S+) ")
+_TENSOR_DONE = "size ="
 _SIZE = re.compile(r"quant size += +([\d.]+) MiB")
 _FALLBACKS = re.compile(r"(\d+) of \d+ tensor\(s\) required fallback")
 _MIB = 1 << 20
@@ -50,10 +52,11 @@ class Quantization:
 
 @dataclass(frozen=True)
 class QuantizedSize:
-    """What a quantization comes to: tensors, those whose rows no block fits, and bytes of their values."""
+    """What a quantization comes to: tensors, those whose rows no block fits, bytes of the values before and after."""
 
     n_tensors: int
     n_fallbacks: int
+    source_bytes: int
     size_bytes: int
 
 
@@ -64,15 +67,16 @@ def measure(source: Path, quantization: Quantization) -> QuantizedSize:
     sizes = [float(match[1]) for line in lines if (match := _SIZE.search(line))]
     if not sizes:
         raise ConversionError(f"{source}: llama.cpp reported no size for {quantization.file_type}")
-    n_tensors = max((int(match[1]) for line in lines if (match := _N_TENSORS.match(line))), default=0)
+    n_tensors = max((int(match[1]) for line in lines if (match := _TENSOR.match(line))), default=0)
     n_fallbacks = sum(int(match[1]) for line in lines if (match := _FALLBACKS.search(line)))
     # One MiB more, since llama.cpp rounds, and for the padding.
-    return QuantizedSize(n_tensors, n_fallbacks, int((sizes[-1] + 1) * _MIB))
+    source_bytes = sum(_tensor_bytes(source).values())
+    return QuantizedSize(n_tensors, n_fallbacks, source_bytes, int((sizes[-1] + 1) * _MIB))
 
 
 def quantize(source: Path, output: Path, quantization: Quantization, advance: Callable[[int], None]) -> None:
-    """Write `source`, a GGUF file in f32, f16 or bf16, to `output` in smaller types; `advance` is told each
-    tensor.
+    """Write `source`, a GGUF file in f32, f16 or bf16, to `output` in smaller types; `advance` is told the
+    bytes of `source` that are done.
 
     Memory: `buffer_bytes` for rows in all their forms (llama.cpp, `src/llama-quant.cpp`). Cost: about 20 MB/s of
     source per core for the K types. Raises ConversionError when llama.cpp refuses, `output` exists or the disk has
@@ -82,14 +86,38 @@ def quantize(source: Path, output: Path, quantization: Quantization, advance: Ca
     # The metadata is copied, and its size is not in llama.cpp's figure.
     header_bytes = int(gguf.GGUFReader(source).data_offset)
     with new_file(output, size.size_bytes + header_bytes) as partial:
-        _run(source, partial, quantization, advance, dry_run=False)
+        _run(source, partial, quantization, _advance_by_tensor(_tensor_bytes(source), advance), dry_run=False)
+
+
+def _tensor_bytes(model: Path) -> dict[str, int]:
+    """Bytes of the values of each tensor of a GGUF file."""
+    return {tensor.name: int(tensor.n_bytes) for tensor in gguf.GGUFReader(model).tensors}
+
+
+def _advance_by_tensor(sizes: Mapping[str, int], advance: Callable[[int], None]) -> Callable[[str], None]:
+    """What reads llama.cpp's log and tells `advance` the bytes of each tensor that is done."""
+    current = ""
+
+    def read(line: str) -> None:
+        nonlocal current
+        if match := _TENSOR.match(line):
+            current = match[2]
+        elif line.startswith(_TENSOR_DONE):
+            advance(sizes.get(current, 0))
+
+    return read
 
 
 def _run(
-    source: Path, output: Path, quantization: Quantization, advance: Callable[[int], None], *, dry_run: bool
+    source: Path,
+    output: Path,
+    quantization: Quantization,
+    on_line: Callable[[str], None],
+    *,
+    dry_run: bool,
 ) -> list[Line]:
     parameters, _keep = _parameters(quantization, dry_run)
-    with record_log(lambda line: advance(1) if _N_TENSORS.match(line) else None) as log:
+    with record_log(on_line) as log:
         failed = llama_cpp.llama_model_quantize(
             os.fsencode(source), os.fsencode(output), ctypes.byref(parameters)
         )

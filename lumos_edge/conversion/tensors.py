@@ -37,6 +37,11 @@ class StoredTensor:
     dtype: str
     shape: tuple[int, ...]
 
+    @property
+    def size_bytes(self) -> int:
+        """Bytes in the file. Raises ConversionError as `map` does."""
+        return int(self.map().nbytes)
+
     def map(self) -> Array:
         """The tensor as a read-only memory map. Raises ConversionError for a type other than floats."""
         if self.dtype not in _NUMPY_TYPES:

@@ -37,13 +37,19 @@ def tensor_types(path: Path) -> dict[str, str]:
 
 
 def test_tensors_get_the_types_of_the_file_type(tmp_path: Path, dense: Path) -> None:
-    counted: list[int] = []
-    quantize(dense, tmp_path / "small.gguf", Quantization("Q4_K_M"), counted.append)
+    quantize(dense, tmp_path / "small.gguf", Quantization("Q4_K_M"), lambda _: None)
     types = tensor_types(tmp_path / "small.gguf")
     assert types["blk.0.attn_q.weight"] == "Q4_K"
     assert types["output.weight"] == "Q6_K"
     assert types["blk.0.attn_norm.weight"] == "F32"
-    assert len(counted) == len(types)
+
+
+def test_the_bytes_of_each_tensor_are_told_when_it_is_done(tmp_path: Path, dense: Path) -> None:
+    done: list[int] = []
+    quantize(dense, tmp_path / "small.gguf", Quantization("Q4_K_M"), done.append)
+    tensors = gguf.GGUFReader(dense).tensors
+    assert sorted(done) == sorted(tensor.n_bytes for tensor in tensors)
+    assert sum(done) == measure(dense, Quantization("Q4_K_M")).source_bytes
 
 
 def test_metadata_is_kept(tmp_path: Path, dense: Path) -> None:

@@ -1,0 +1,104 @@
+"""Matrices cut to a low rank, and which rank each gets when all of them share a size or an energy.
+
+The cut is the randomized range finder of Halko, Martinsson and Tropp (2011, algorithm 4.4, two power iterations): its
+cost is a few products of the tensor with a narrow matrix, where a whole singular value decomposition of a 7B model
+takes hours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from lumos_edge.conversion.tensors import Array
+
+_POWER_ITERATIONS = 2
+OVERSAMPLING = 8  # columns beyond the rank, which make the range finder's error negligible
+_ITEM_BYTES = 2  # float16
+
+
+@dataclass(frozen=True)
+class LowRank:
+    """A matrix as `left @ right`, shapes `(rows, rank)` and `(rank, columns)`, each with the roots of the singular
+    values; `energy` is the squared norm of the whole matrix.
+    """
+
+    name: str
+    left: Array
+    right: Array
+    values: Array
+    energy: float
+
+    @property
+    def rank(self) -> int:
+        """How many singular values it has."""
+        return len(self.values)
+
+    @property
+    def kept(self) -> float:
+        """Share of the whole matrix's energy that this holds."""
+        return min(float(_energies(self).sum()) / self.energy, 1.0)
+
+    @property
+    def bytes_per_rank(self) -> int:
+        """What a singular value costs in a float16 file."""
+        return int(self.left.shape[0] + self.right.shape[1]) * _ITEM_BYTES
+
+    def cut(self, rank: int) -> LowRank:
+        """The same with the largest `rank` singular values only."""
+        return replace(self, left=self.left[:, :rank], right=self.right[:rank], values=self.values[:rank])
+
+
+def cut_matrix(name: str, matrix: Array, rank: int, rng: np.random.Generator) -> LowRank:
+    """A float32 matrix with its largest singular values, `rank` at most. Memory: some `rank + 8` of its columns."""
+    n_columns = min(rank + OVERSAMPLING, *matrix.shape)
+    basis = np.linalg.qr(matrix @ rng.standard_normal((matrix.shape[1], n_columns), dtype=np.float32))[0]
+    for _ in range(_POWER_ITERATIONS):
+        basis = np.linalg.qr(matrix.T @ basis)[0]
+        basis = np.linalg.qr(matrix @ basis)[0]
+    left, values, right = np.linalg.svd(basis.T @ matrix, full_matrices=False)
+    values = values[:rank]
+    roots = np.sqrt(values)
+    energy = float(np.vdot(matrix, matrix))
+    return LowRank(name, basis @ left[:, :rank] * roots, roots[:, None] * right[:rank], values, energy)
+
+
+def ranks_for_size(matrices: Sequence[LowRank], size_bytes: int) -> dict[str, int]:
+    """The ranks that keep most energy in `size_bytes` of values: by energy per byte; 0 is a matrix left out."""
+    ranks, used = {matrix.name: 0 for matrix in matrices}, 0
+    for matrix in _by_energy_per_byte(matrices):
+        if used + matrix.bytes_per_rank <= size_bytes:
+            ranks[matrix.name] += 1
+            used += matrix.bytes_per_rank
+    return ranks
+
+
+def ranks_for_energy(matrices: Sequence[LowRank], energy: float) -> dict[str, int]:
+    """The ranks that keep that much energy in the fewest bytes, or all ranks when they do not reach it."""
+    ranks, kept = {matrix.name: 0 for matrix in matrices}, 0.0
+    spectra = {matrix.name: _energies(matrix) for matrix in matrices}
+    for matrix in _by_energy_per_byte(matrices):
+        if kept >= energy:
+            break
+        kept += float(spectra[matrix.name][ranks[matrix.name]])
+        ranks[matrix.name] += 1
+    return ranks
+
+
+def cut_to(matrices: Sequence[LowRank], ranks: Mapping[str, int]) -> tuple[LowRank, ...]:
+    """The matrices with those ranks, without the ones of rank 0."""
+    return tuple(matrix.cut(ranks[matrix.name]) for matrix in matrices if ranks[matrix.name])
+
+
+def _by_energy_per_byte(matrices: Sequence[LowRank]) -> list[LowRank]:
+    """Each matrix once for each of its singular values, what is worth most first; its own stay in order."""
+    gains = np.concatenate([_energies(matrix) / matrix.bytes_per_rank for matrix in matrices])
+    owners = np.repeat(np.arange(len(matrices)), [matrix.rank for matrix in matrices])
+    return [matrices[i] for i in owners[np.argsort(-gains, kind="stable")]]
+
+
+def _energies(matrix: LowRank) -> Array:
+    squares: Array = matrix.values.astype(np.float64) ** 2
+    return squares
