@@ -29,7 +29,7 @@ from lumos_edge.engine import Completion, Sampling
 from lumos_edge.engine.llama import LlamaEngine
 from lumos_edge.engine.recorded import Recorded, RecordingEngine
 from lumos_edge.errors import BudgetExceeded, ContextWindowExceeded
-from lumos_edge.loading import ModelChoice, load_agent, of_pack
+from lumos_edge.loading import ModelChoice, of_pack
 from lumos_edge.manifest import find_manifest
 from lumos_edge.scoring import is_correct
 from lumos_edge.templates import ChatTemplate, Message
@@ -151,13 +151,13 @@ def make_systems(
     fewshot = replace(choice, adapters={}, templates=plain)
     makers: dict[str, Callable[[], System]] = {
         "fewshot-onetime": lambda: agent_system(
-            load_agent(fewshot, formulation="onetime", n_threads=n_threads)
+            Agent.open(fewshot, formulation="onetime", n_threads=n_threads)
         ),
         "fewshot-iterative": lambda: agent_system(
-            load_agent(fewshot, formulation="iterative", n_threads=n_threads)
+            Agent.open(fewshot, formulation="iterative", n_threads=n_threads)
         ),
         "adapters-onetime": lambda: agent_system(
-            load_agent(
+            Agent.open(
                 replace(choice, adapters=adapters, templates=compact),
                 formulation="onetime",
                 n_threads=n_threads,

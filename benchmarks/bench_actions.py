@@ -21,7 +21,7 @@ from lumos_edge.agent import Agent
 from lumos_edge.engine import Completion, Sampling
 from lumos_edge.errors import StepError
 from lumos_edge.grounder import Grounding
-from lumos_edge.loading import load_agent, of_pack
+from lumos_edge.loading import of_pack
 from lumos_edge.manifest import find_manifest
 from lumos_edge.toolbox import ValueTypes
 from lumos_edge.trajectory import Attempt, Step, Subgoal, Task
@@ -37,7 +37,7 @@ def main() -> None:
     parser.add_argument("--temperature", type=float, default=0.0)
     parser.add_argument("--n-threads", type=int, default=0)
     options = parser.parse_args()
-    agent = load_agent(
+    agent = Agent.open(
         of_pack(find_manifest(options.pack)),
         formulation="iterative",
         sampling=Sampling(temperature=options.temperature),

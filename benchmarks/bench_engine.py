@@ -23,10 +23,11 @@ from typing import Any
 import llama_cpp as lib
 import numpy as np
 
+from lumos_edge.agent import Agent
 from lumos_edge.engine import Completion, Sampling
 from lumos_edge.engine.llama import LlamaEngine
 from lumos_edge.grammar import actions_grammar
-from lumos_edge.loading import load_agent, of_pack
+from lumos_edge.loading import of_pack
 from lumos_edge.manifest import find_manifest
 from lumos_edge.trajectory import Step, Subgoal, Task
 
@@ -56,7 +57,7 @@ def main() -> None:
     parser.add_argument("--n-threads", type=int, default=0)
     options = parser.parse_args()
     choice = of_pack(find_manifest(options.pack))
-    agent = load_agent(choice, formulation="iterative", n_threads=options.n_threads)
+    agent = Agent.open(choice, formulation="iterative", n_threads=options.n_threads)
     engine = agent.engine
     assert isinstance(engine, LlamaEngine)
     high_level = lib.Llama(

@@ -11,6 +11,7 @@ from typing import Any
 
 import click
 
+from lumos_edge.agent import Agent
 from lumos_edge.cli.convert import importing_packages, progress, run
 from lumos_edge.conversion.native_model import NativeModel, open_model
 from lumos_edge.conversion.parity import (
@@ -25,7 +26,7 @@ from lumos_edge.conversion.tensors import Array
 from lumos_edge.engine import Completion, Engine, Grammar, Prompt, Sampling
 from lumos_edge.engine.llama import LlamaEngine
 from lumos_edge.errors import BudgetExceeded, ContextWindowExceeded, ConversionError
-from lumos_edge.loading import ModelChoice, load_agent, of_files
+from lumos_edge.loading import ModelChoice, of_files
 from lumos_edge.trajectory import Module, Task
 
 _FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
@@ -255,7 +256,7 @@ def _compare_actions(expected: ModelChoice, checked: ModelChoice, questions: Seq
 
 
 def _turns(choice: ModelChoice, questions: Sequence[str]) -> list[Turn]:
-    agent = load_agent(choice)
+    agent = Agent.open(choice)
     assert isinstance(agent.engine, LlamaEngine)
     keeper = _TurnKeeper(agent.engine)
     asked = agent.with_engine(keeper)

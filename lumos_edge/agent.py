@@ -11,14 +11,19 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
-from typing import TypeVar
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from lumos_edge import loading
 from lumos_edge.engine import Completion, Engine, Sampling
 from lumos_edge.errors import (
     BudgetExceeded,
     Cancelled,
+    Closed,
     DeadlineExceeded,
     NoAnswer,
     RepeatedActions,
@@ -29,9 +34,11 @@ from lumos_edge.errors import (
 )
 from lumos_edge.executor import Executor
 from lumos_edge.grounder import Grounder
+from lumos_edge.loading import ModelChoice
 from lumos_edge.planner import Planner
+from lumos_edge.runs import Run, RunQueue
 from lumos_edge.templates import PromptTemplate
-from lumos_edge.toolbox import Toolbox, ValueTypes
+from lumos_edge.toolbox import Resource, Tool, Toolbox, ValueTypes
 from lumos_edge.trajectory import (
     Action,
     Attempt,
@@ -48,6 +55,9 @@ from lumos_edge.trajectory import (
     Trajectory,
 )
 from lumos_edge.values import Value
+
+if TYPE_CHECKING:
+    from lumos_edge.engine.binding import Model
 
 T = TypeVar("T")
 
@@ -81,7 +91,11 @@ _GROUNDER_TOKENS = {"iterative": 192, "onetime": 384}
 
 
 class Agent:
-    """Answers tasks with a planner and a grounder on one engine. One run at a time."""
+    """Answers tasks with a planner and a grounder on one engine.
+
+    Any thread may use it: one run goes on at a time, the others wait in the order in which they came. `open` loads the
+    weights, and `close`, or the end of a `with` block, gives their memory back.
+    """
 
     def __init__(
         self,
@@ -112,11 +126,78 @@ class Agent:
             max_tokens=_GROUNDER_TOKENS[formulation],
         )
         self.executor = Executor(toolbox)
-        self._cancelled = threading.Event()
+        self._queue = RunQueue()
+        self._resources = ExitStack()
+        self._model: Model | None = None
+
+    @classmethod
+    def open(
+        cls,
+        model: str | Path | ModelChoice = "",
+        *,
+        tools: Sequence[Callable[..., Any] | Tool | str | Path] = (),
+        resources: Sequence[Resource] = (),
+        formulation: Formulation | None = None,
+        budget: Budget | None = None,
+        sampling: Sampling | None = None,
+        n_ctx: int = 0,
+        n_threads: int = 0,
+        beside: Agent | None = None,
+    ) -> Agent:
+        """An agent with its weights loaded; opens no socket (`lumos_edge.pull` fetches a model pack).
+
+        `model` names a pulled model pack ("" is the default one), or is the path of a GGUF file. `tools` come beside
+        the pack's own: plain typed functions (`functions.tool_of` says what their annotations mean), names of tool
+        packs, paths of Python files; `resources` are what tools work on. `n_ctx` tokens is the context window of each module, 0 takes the pack's.
+        `n_threads` 0 measures what is fastest, once for each model. `beside` is an open agent on the same base model,
+        whose loaded weights this one shares; they are freed when the last of them is closed.
+
+        Cost: some 0.5 s for a model of 1 GB, next to nothing beside another; memory is the file's size (mapped, once)
+        and two KV caches. Raises ModelNotFound, ModelLoadError, AdapterMismatch, ToolPackError, TypeError (a function
+        that is no tool), ValueError (`beside` has other weights), Closed.
+        """
+        choice = loading.choose(model, n_ctx)
+        toolbox = loading.load_toolbox(choice, tools, resources)
+        loaded = loading.load_modules(choice, n_threads, beside._shared_model(choice) if beside else None)
+        agent = cls(
+            loaded.engine,
+            loaded.planner_template,
+            loaded.grounder_template,
+            toolbox,
+            formulation=formulation or choice.formulation,
+            budget=budget,
+            sampling=sampling,
+        )
+        agent._model = loaded.engine.model
+        agent._resources.callback(loaded.engine.close)
+        return agent
+
+    def _shared_model(self, choice: ModelChoice) -> Model:
+        if self._queue.is_closed:
+            raise Closed("the agent to share with is closed")
+        if self._model is None or self._model.path != choice.base:
+            raise ValueError(f"{choice.base} cannot be shared with an agent on other weights")
+        return self._model
+
+    def close(self) -> None:
+        """End what runs and what waits (with `Closed`), and give the memory back. Does nothing the second time.
+
+        Returns within milliseconds, after a tool that is working within that tool's time limit.
+        """
+        self._queue.close()
+        self._resources.close()
+
+    def __enter__(self) -> Agent:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
 
     def with_engine(self, engine: Engine) -> Agent:
-        """The same agent on another engine, such as one that records this one's completions."""
-        return Agent(
+        """The same agent on another engine, such as one that records this one's completions; its runs queue here."""
+        other = Agent(
             engine,
             self.planner_template,
             self.grounder_template,
@@ -125,11 +206,13 @@ class Agent:
             budget=self.budget,
             sampling=self.sampling,
         )
+        other._queue = self._queue
+        return other
 
-    def ask(self, task: Task) -> Trajectory:
+    def ask(self, task: Task | str) -> Trajectory:
         """The trajectory of a run; its `answer` is None and its `error` says why when there is none.
 
-        Raises what `run` raises.
+        Raises what `run` and its events raise.
         """
         trajectory = None
         for event in self.run(task):
@@ -138,19 +221,22 @@ class Agent:
         assert trajectory is not None
         return trajectory
 
-    def run(self, task: Task) -> Iterator[Event]:
-        """The events of a run as they happen, `Finished` last.
+    def run(self, task: Task | str) -> Run[Event]:
+        """The events of a run as they happen, `Finished` last. Raises ValueError for an empty or overlong question.
 
-        A `BudgetExceeded` is raised after its `Finished`. Other errors are raised as they come: ValueError for an
-        empty or overlong question, Cancelled, EngineError.
+        The events raise `BudgetExceeded` after its `Finished`; other errors as they come: Cancelled, Closed,
+        EngineError, ValueError (this thread is in the middle of another run of this agent, and would wait for ever).
         """
+        task = Task(task) if isinstance(task, str) else task
         if not task.question.strip():
             raise ValueError("the question is empty")
         if len(task.question) > MAX_QUESTION:
             raise ValueError(
                 f"the question has {len(task.question):,} characters, at most {MAX_QUESTION:,} are taken"
             )
-        self._cancelled.clear()
+        return Run(self._queue, lambda: self._events(task), self.engine.cancel)
+
+    def _events(self, task: Task) -> Generator[Event, None, None]:
         run = _Run(self, task)
         try:
             yield from run.within_time(run.onetime() if self.formulation == "onetime" else run.iterative())
@@ -161,14 +247,11 @@ class Agent:
             raise
 
     def cancel(self) -> None:
-        """Make the run in progress raise `Cancelled`; safe from any thread."""
-        self._cancelled.set()
-        self.engine.cancel()
+        """Make the run in progress raise `Cancelled`; safe from any thread, and without one nothing happens.
 
-    def check_cancelled(self) -> None:
-        """Raise `Cancelled` after a `cancel`: between completions the engine has nothing to stop."""
-        if self._cancelled.is_set():
-            raise Cancelled("cancelled")
+        Runs that wait for their turn go on: `Run.cancel` cancels a certain one.
+        """
+        self._queue.cancel()
 
 
 @dataclass
@@ -326,7 +409,6 @@ class _Run:
         self._check_budget()
 
     def _check_budget(self) -> None:
-        self.agent.check_cancelled()
         timeout_s = self.agent.budget.timeout_s
         elapsed_s = time.monotonic() - self.started
         if timeout_s and elapsed_s > timeout_s:

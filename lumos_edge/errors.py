@@ -23,7 +23,8 @@ LumosError
 │   ├── AdapterMismatch
 │   ├── GrammarError
 │   ├── ContextWindowExceeded
-│   └── Cancelled
+│   ├── Cancelled
+│   └── Closed
 ├── StepError                     the model's or the world's fault
 │   ├── ActionError
 │   ├── ToolError
@@ -180,6 +181,10 @@ class Cancelled(EngineError):
     """The user cancelled the run."""
 
     exit_code = 130
+
+
+class Closed(EngineError):
+    """The agent was used after its `close`, or closed while it ran."""
 
 
 class StepError(LumosError):

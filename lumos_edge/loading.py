@@ -1,23 +1,24 @@
-"""From a model pack, or from GGUF files of the user's own, to an `Agent`."""
+"""From a model pack, or from GGUF files of the user's own, to what an `Agent` is made of."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lumos_edge.agent import Agent, Budget
-from lumos_edge.engine import Sampling
 from lumos_edge.errors import ModelLoadError
-from lumos_edge.manifest import Manifest, ModelFile
+from lumos_edge.functions import tool_of
+from lumos_edge.manifest import Manifest, ModelFile, default_pack, find_manifest
 from lumos_edge.manifest import Module as ModulePart
 from lumos_edge.templates import ChatTemplate, CompactTemplate, FewshotTemplate, LumosTemplate, PromptTemplate
-from lumos_edge.toolbox import Resource, Toolbox
+from lumos_edge.toolbox import Resource, Tool, Toolbox
 from lumos_edge.trajectory import Formulation, Module
 
 if TYPE_CHECKING:
+    from lumos_edge.engine.binding import Model
     from lumos_edge.engine.llama import LlamaEngine
+    from lumos_edge.sources import Progress
 
 
 @dataclass(frozen=True)
@@ -80,41 +81,77 @@ def describe(choice: ModelChoice) -> dict[str, Any]:
     }
 
 
-def load_agent(
-    choice: ModelChoice,
-    *,
-    formulation: Formulation | None = None,
-    budget: Budget | None = None,
-    sampling: Sampling | None = None,
-    n_threads: int = 0,
-    extra_tools: Sequence[Path] = (),
-    resources: Sequence[Resource] = (),
-) -> Agent:
-    """An agent with its weights loaded. `n_threads` 0 measures what is fastest, once for each model.
+def choose(model: str | Path | ModelChoice, n_ctx: int = 0) -> ModelChoice:
+    """The choice that a pack's name, a manifest's path or a GGUF file's path means; "" is the default pack.
 
-    Cost: some 0.5 s for a model of 1 GB; memory is the file's size (mapped) and two KV caches. Raises
-    ModelLoadError, AdapterMismatch, ToolPackError.
+    `n_ctx` 0 leaves the context window as it is. Raises ModelNotFound and ManifestError.
+    """
+    if isinstance(model, ModelChoice):
+        choice = model
+    elif Path(model).suffix.lower() == ".gguf":
+        choice = of_files(Path(model))
+    else:
+        choice = of_pack(find_manifest(model or default_pack()))
+    return replace(choice, n_ctx=n_ctx) if n_ctx else choice
+
+
+def pull(pack: str | Path = "", progress: Progress | None = None) -> Path:
+    """Fetch the files of a model pack that are missing; returns the path of its base model.
+
+    This call alone opens sockets. `progress.at(n_bytes, size_bytes)` is called as they come. An interrupted pull goes
+    on where it stopped. Raises ModelNotFound, OfflineError, DownloadError, ChecksumMismatch.
+    """
+    from lumos_edge.store import Store
+
+    return Store().pull(find_manifest(pack or default_pack()), progress)
+
+
+def load_toolbox(
+    choice: ModelChoice,
+    tools: Sequence[Callable[..., Any] | Tool | str | Path] = (),
+    resources: Sequence[Resource] = (),
+) -> Toolbox:
+    """The tools of the choice's packs and these (packs by name or path, and functions), on these resources.
+
+    Raises ToolPackError, also for a resource that a tool lacks, and TypeError for a function that cannot be a tool.
+    """
+    packs = [pack for pack in tools if isinstance(pack, (str, Path))]
+    own = [tool_of(function) for function in tools if not isinstance(function, (str, Path))]
+    of_packs = Toolbox.of_packs([*choice.tools, *packs])
+    toolbox = Toolbox([*of_packs.tools.values(), *own], of_packs.sources, of_packs.examples, resources)
+    toolbox.check_resources()
+    return toolbox
+
+
+@dataclass(frozen=True)
+class Modules:
+    """What an agent needs of its weights."""
+
+    engine: LlamaEngine
+    planner_template: PromptTemplate
+    grounder_template: PromptTemplate
+
+
+def load_modules(choice: ModelChoice, n_threads: int = 0, model: Model | None = None) -> Modules:
+    """The engine on the choice's weights, and how each module is asked; `model` is its base when it is loaded already.
+
+    Raises ModelLoadError, AdapterMismatch.
     """
     from lumos_edge.engine.llama import LlamaEngine
 
-    toolbox = Toolbox.of_packs([*choice.tools, *extra_tools], resources)
-    toolbox.check_resources()
-    engine = LlamaEngine(choice.base, adapters=choice.adapters, n_ctx=choice.n_ctx, n_threads=n_threads)
+    engine = LlamaEngine(
+        model or choice.base, adapters=choice.adapters, n_ctx=choice.n_ctx, n_threads=n_threads
+    )
     trained = engine.model.metadata("lumos.module")
     if trained:
+        engine.close()
         raise ModelLoadError(
             f"{choice.base} holds the {trained} alone; an agent needs a base model with an adapter for each module "
             "(`lumos-edge convert diff` makes them of two fine-tuned models)"
         )
-    return Agent(
-        engine,
-        _template(engine, "planner", choice.templates.get("planner")),
-        _template(engine, "grounder", choice.templates.get("grounder")),
-        toolbox,
-        formulation=formulation or choice.formulation,
-        budget=budget,
-        sampling=sampling,
-    )
+    planner = _template(engine, "planner", choice.templates.get("planner"))
+    grounder = _template(engine, "grounder", choice.templates.get("grounder"))
+    return Modules(engine, planner, grounder)
 
 
 def _template(engine: LlamaEngine, module: Module, name: str | None) -> PromptTemplate:

@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from lumos_edge.errors import ModelLoadError, ModelNotFound
-from lumos_edge.loading import describe, load_agent, of_files, of_pack
+from lumos_edge.agent import Agent, Budget
+from lumos_edge.engine.llama import LlamaEngine
+from lumos_edge.errors import (
+    AdapterMismatch,
+    BudgetExceeded,
+    Closed,
+    EngineError,
+    ModelLoadError,
+    ModelNotFound,
+)
+from lumos_edge.loading import choose, describe, load_toolbox, of_files, of_pack
 from lumos_edge.manifest import find_manifest
 from lumos_edge.templates import CompactTemplate, FewshotTemplate, LumosTemplate
+from tests.cli.conftest import CHAT_TEMPLATE
 from tests.engine.tiny import write_adapter, write_bpe_model
 
 
@@ -19,7 +31,7 @@ def tiny(tmp_path: Path) -> Path:
 
 
 def test_a_file_of_the_users_is_asked_by_examples(tiny: Path) -> None:
-    agent = load_agent(of_files(tiny), n_threads=1)
+    agent = Agent.open(of_files(tiny), n_threads=1)
     assert isinstance(agent.planner_template, FewshotTemplate)
     assert agent.formulation == "onetime"
     assert "Calculator" in agent.toolbox.tools
@@ -30,7 +42,7 @@ def test_an_adapter_says_how_it_is_asked(tiny: Path, tmp_path: Path) -> None:
         tmp_path / "p.gguf", 1, metadata={"lumos.module": "planner", "lumos.template": "lumos"}
     )
     grounder = write_adapter(tmp_path / "g.gguf", 2, metadata={"lumos.template": "compact"})
-    agent = load_agent(of_files(tiny, planner_adapter=planner, grounder_adapter=grounder), n_threads=1)
+    agent = Agent.open(of_files(tiny, planner_adapter=planner, grounder_adapter=grounder), n_threads=1)
     assert isinstance(agent.planner_template, LumosTemplate)
     assert isinstance(agent.grounder_template, CompactTemplate)
 
@@ -38,7 +50,7 @@ def test_an_adapter_says_how_it_is_asked(tiny: Path, tmp_path: Path) -> None:
 def test_a_module_of_its_own_is_no_base(tmp_path: Path) -> None:
     planner = write_bpe_model(tmp_path / "planner.gguf", metadata={"lumos.module": "planner"})
     with pytest.raises(ModelLoadError, match="holds the planner alone"):
-        load_agent(of_files(planner), n_threads=1)
+        Agent.open(of_files(planner), n_threads=1)
 
 
 def test_what_a_trace_says_is_enough_to_find_the_weights(tiny: Path) -> None:
@@ -54,3 +66,83 @@ def test_what_a_trace_says_is_enough_to_find_the_weights(tiny: Path) -> None:
 def test_a_pack_that_is_not_pulled_names_the_command() -> None:
     with pytest.raises(ModelNotFound, match="lumos-edge models pull nano"):
         of_pack(find_manifest("nano"))
+
+
+def double(number: float) -> float:
+    """Twice a number"""
+    return 2 * number
+
+
+def test_functions_packs_and_files_are_tools_beside_the_choices_own(tiny: Path, tmp_path: Path) -> None:
+    pack = tmp_path / "units.py"
+    pack.write_text(
+        "from lumos_edge.toolbox import tool\nfrom lumos_edge.values import Number\n\n\n"
+        "@tool\ndef Same(x: Number) -> Number:\n    return x\n"
+    )
+    toolbox = load_toolbox(of_files(tiny), [double, pack])
+    assert {"Calculator", "Same", "double"} <= set(toolbox.tools)
+    assert toolbox.sources == ("maths", pack)
+
+
+def test_a_name_a_manifest_and_a_file_can_be_chosen(tiny: Path, nano_path: Path) -> None:
+    assert choose(tiny).base == choose(str(tiny)).base == tiny
+    assert choose("nano", n_ctx=512) == replace(choose(find_manifest("nano").source), n_ctx=512)
+    assert choose("nano").base == nano_path
+    assert choose(choose(tiny)) == choose(tiny)
+
+
+def test_agents_share_weights_which_the_last_to_close_frees(tmp_path: Path) -> None:
+    tiny = write_bpe_model(tmp_path / "tiny.gguf", chat_template=CHAT_TEMPLATE, n_ctx=8192)
+    first = Agent.open(tiny, n_threads=1)
+    second = Agent.open(tiny, n_threads=1, beside=first, tools=[double])
+    assert isinstance(first.engine, LlamaEngine)
+    assert isinstance(second.engine, LlamaEngine)
+    model = first.engine.model
+    assert second.engine.model is model
+    first.close()
+    first.close()
+    assert model.handle
+    second.ask("What is 2 + 3?")
+    with pytest.raises(Closed):
+        first.ask("What is 2 + 3?")
+    with pytest.raises(Closed):
+        Agent.open(tiny, n_threads=1, beside=first)
+    second.close()
+    assert not model.handle
+    with pytest.raises(EngineError, match="is closed"):
+        model.retain()
+
+
+def test_other_weights_cannot_be_shared(tiny: Path, tmp_path: Path) -> None:
+    other = write_bpe_model(tmp_path / "other.gguf")
+    with Agent.open(tiny, n_threads=1) as first, pytest.raises(ValueError, match="cannot be shared"):
+        Agent.open(other, n_threads=1, beside=first)
+
+
+def test_what_does_not_fit_leaves_no_weights_loaded(tiny: Path, tmp_path: Path) -> None:
+    adapter = write_adapter(tmp_path / "a.gguf", 1, metadata={"lumos.module": "planner"})
+    with Agent.open(tiny, n_threads=1) as first:
+        assert isinstance(first.engine, LlamaEngine)
+        with pytest.raises(AdapterMismatch):
+            Agent.open(of_files(tiny, grounder_adapter=adapter), n_threads=1, beside=first)
+    assert not first.engine.model.handle
+
+
+def resident_mb() -> float:
+    """Resident memory of this process."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.partition("VmRSS:")[2].split()[0]) / 1024
+
+
+@pytest.mark.model
+@pytest.mark.skipif(sys.platform != "linux", reason="reads the resident memory from /proc")
+def test_closing_gives_the_memory_back(nano_path: Path) -> None:
+    """Weights of 98 MB and the planner's context."""
+    with Agent.open(nano_path, n_threads=1, budget=Budget(max_tokens=8)) as agent:
+        with pytest.raises(BudgetExceeded):
+            agent.ask("What is 2 + 3?")
+        used = resident_mb()
+    closed = resident_mb()
+    assert used - closed > 150
+    Agent.open(nano_path, n_threads=1).close()
+    assert resident_mb() - closed < 15

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from lumos_edge.loading import load_agent, of_pack
+from lumos_edge.agent import Agent
+from lumos_edge.loading import of_pack
 from lumos_edge.manifest import find_manifest
 from lumos_edge.templates import CompactTemplate
 from lumos_edge.trajectory import Task
@@ -27,7 +28,7 @@ def test_the_adapter_is_small_and_has_a_card() -> None:
 @pytest.mark.model
 @pytest.mark.usefixtures("nano_path")
 def test_the_pack_answers_problems_of_one_and_two_steps() -> None:
-    agent = load_agent(of_pack(find_manifest("nano")), n_threads=1)
+    agent = Agent.open(of_pack(find_manifest("nano")), n_threads=1)
     assert isinstance(agent.planner_template, CompactTemplate)
     questions = {
         "Tom had 12 pears and ate 5 of them. How many pears does he have left?": 7,

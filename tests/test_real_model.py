@@ -16,7 +16,7 @@ from lumos_edge.engine import Completion, Control, Sampling
 from lumos_edge.engine.llama import LlamaEngine
 from lumos_edge.engine.recorded import Recorded, RecordingEngine
 from lumos_edge.errors import BudgetExceeded
-from lumos_edge.loading import load_agent, of_files
+from lumos_edge.loading import of_files
 from lumos_edge.trajectory import Finished, Formulation, Step, Subgoal, Task, Trajectory
 
 pytestmark = pytest.mark.model
@@ -37,7 +37,7 @@ def engine(nano_path: Path) -> Iterator[LlamaEngine]:
 
 
 def agent(engine: LlamaEngine, nano_path: Path, formulation: Formulation, temperature: float = 0.0) -> Agent:
-    loaded = load_agent(
+    loaded = Agent.open(
         of_files(nano_path),
         formulation=formulation,
         n_threads=1,

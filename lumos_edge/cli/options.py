@@ -113,17 +113,16 @@ class AgentOptions:
         return interruptible(functools.partial(self._agent, choice))
 
     def _agent(self, choice: ModelChoice) -> Agent:
-        from lumos_edge.agent import Budget
+        from lumos_edge.agent import Agent, Budget
         from lumos_edge.engine import Sampling
-        from lumos_edge.loading import load_agent
 
-        return load_agent(
+        return Agent.open(
             choice,
             formulation=self.formulation,
             budget=Budget(self.max_subgoals, self.max_actions, self.max_tokens, self.timeout_s),
             sampling=Sampling(self.temperature, self.top_p, self.min_p, self.seed),
             n_threads=self.n_threads or 0,
-            extra_tools=self.tools,
+            tools=self.tools,
         )
 
 

@@ -12,7 +12,9 @@ import os
 os.environ.setdefault("GGML_NO_BACKTRACE", "1")
 
 import ctypes
+import functools
 import sys
+import threading
 import warnings
 from collections import deque
 from collections.abc import Callable
@@ -97,6 +99,16 @@ class Model:
         self._is_spm = lib.llama_vocab_type(self.vocab) == lib.LLAMA_VOCAB_TYPE_SPM
         self._prefix_space = self._is_spm and self.metadata("tokenizer.ggml.add_space_prefix") != "false"
         self._adapters: dict[Path, Adapter] = {}
+        self._n_users = 1
+        self._lock = threading.Lock()
+
+    def retain(self) -> Model:
+        """The same model for one user more, who closes it too. Raises EngineError when it is closed already."""
+        with self._lock:
+            if not self.handle:
+                raise EngineError(f"{self.path.name} is closed")
+            self._n_users += 1
+        return self
 
     def metadata(self, key: str) -> str | None:
         """A value of the file's metadata as text; None when there is none."""
@@ -149,6 +161,7 @@ class Model:
         tokens = self.tokenize(text, control=True)
         return len(tokens) == 1 and bool(lib.llama_vocab_is_control(self.vocab, tokens[0]))
 
+    @functools.cached_property
     def constraint_tokenizer(self) -> llguidance.LLTokenizer:
         """The vocabulary for the constraint engine; about 4 us for each token."""
         with warnings.catch_warnings():
@@ -177,11 +190,15 @@ class Model:
             )
 
     def close(self) -> None:
-        """Free the weights and the adapters; contexts must be freed before."""
-        if self.handle:
+        """Free the weights and the adapters when the last user closes; its contexts must be freed before."""
+        with self._lock:
+            self._n_users -= 1
+            if self._n_users or not self.handle:
+                return
             for adapter in self._adapters.values():
                 lib.llama_adapter_lora_free(adapter.handle)
             self._adapters.clear()
+            self.__dict__.pop("constraint_tokenizer", None)
             lib.llama_model_free(self.handle)
             self.handle = None
 

@@ -53,29 +53,39 @@ class _Context:
 
 
 class LlamaEngine:
-    """An `Engine` on a GGUF file. One completion runs at a time; calls from other threads wait for their turn.
+    """An `Engine` on a GGUF file, or on a loaded model that several engines share.
 
-    `adapters` maps a module to its LoRA file; modules without one run the base model. `n_ctx` tokens is the
-    context window of each module; 0 takes what the model was trained with, 4,096 at most. `n_threads` 0 measures
-    what is fastest, once for each model, and gives way while the machine is busy. Raises ModelLoadError,
-    AdapterMismatch, EngineError.
+    One completion runs at a time; calls from other threads wait for their turn. `adapters` maps a module to its LoRA
+    file; modules without one run the base model. `n_ctx` tokens is the context window of each module; 0 takes what the
+    model was trained with, 4,096 at most. `n_threads` 0 measures what is fastest, once for each model, and gives way
+    while the machine is busy. Raises ModelLoadError, AdapterMismatch, EngineError.
     """
 
     def __init__(
-        self, path: Path, *, adapters: Mapping[Module, Path] | None = None, n_ctx: int = 0, n_threads: int = 0
+        self,
+        model: Path | Model,
+        *,
+        adapters: Mapping[Module, Path] | None = None,
+        n_ctx: int = 0,
+        n_threads: int = 0,
     ) -> None:
-        self.model = Model(path)
+        self.model = model.retain() if isinstance(model, Model) else Model(model)
         self.n_ctx = n_ctx or min(self.model.n_ctx_train, 4096)
         self.n_threads = n_threads or measured_n_threads(self.model)
         self._pace = None if n_threads else ThreadPace(self.n_threads)
-        self.adapters = {module: self._adapter(module, file) for module, file in (adapters or {}).items()}
-        self._cache = GrammarCache(self.model.constraint_tokenizer())
+        try:
+            self.adapters = {module: self._adapter(module, file) for module, file in (adapters or {}).items()}
+        except EngineError:
+            self.model.close()
+            raise
+        self._cache = GrammarCache(self.model.constraint_tokenizer)
         self._end_tokens = frozenset(self.model.end_tokens())
         closers = (self.model.tokenize(text) for text in _CLOSERS)
         self._closers = [tokens[0] for tokens in closers if len(tokens) == 1]
         self._contexts: dict[Module, _Context] = {}
         self._flag = CancelFlag()
         self._lock = threading.Lock()
+        self._is_closed = False
 
     def _adapter(self, module: Module, file: Path) -> Adapter:
         adapter = self.model.adapter(file)
@@ -115,8 +125,12 @@ class LlamaEngine:
         self._flag.set()
 
     def close(self) -> None:
-        """Free the contexts and the weights. The engine cannot be used afterwards."""
+        """Free the contexts, and the weights unless another engine shares them; this one cannot be used any more."""
         with self._lock:
+            if self._is_closed:
+                return
+            self._is_closed = True
+            del self._cache  # some 30 MB for a large vocabulary
             for context in self._contexts.values():
                 lib.llama_batch_free(context.batch)
                 lib.llama_free(context.handle)
@@ -126,7 +140,7 @@ class LlamaEngine:
     # -- contexts ---------------------------------------------------------------------------------------------------
 
     def _context(self, module: Module) -> _Context:
-        if not self.model.handle:
+        if self._is_closed:
             raise EngineError("the engine is closed")
         if module not in self._contexts:
             self._contexts[module] = self._new_context(module)

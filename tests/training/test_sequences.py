@@ -57,7 +57,7 @@ def _written(completion: list[int], grammar: Grammar, cache: GrammarCache) -> li
 def test_completions_are_learned_as_the_engine_writes_them(
     model: Model, annotations: list[Annotation], toolbox: Toolbox
 ) -> None:
-    cache = GrammarCache(model.constraint_tokenizer())
+    cache = GrammarCache(model.constraint_tokenizer)
     grammars = (
         plan_grammar(MAX_SUBGOALS),
         actions_grammar(toolbox, {}, formulation="onetime", max_actions=MAX_ACTIONS),
