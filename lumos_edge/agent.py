@@ -148,9 +148,10 @@ class Agent:
 
         `model` names a pulled model pack ("" is the default one), or is the path of a GGUF file. `tools` come beside
         the pack's own: plain typed functions (`functions.tool_of` says what their annotations mean), names of tool
-        packs, paths of Python files; `resources` are what tools work on. `n_ctx` tokens is the context window of each module, 0 takes the pack's.
-        `n_threads` 0 measures what is fastest, once for each model. `beside` is an open agent on the same base model,
-        whose loaded weights this one shares; they are freed when the last of them is closed.
+        packs, paths of Python files; `resources` are what tools work on. `n_ctx` tokens is the context window of each
+        module, 0 takes the pack's. `n_threads` 0 measures what is fastest, once for each model. `beside` is an open
+        agent on the same base model, whose loaded weights this one shares; they are freed when the last of them is
+        closed.
 
         Cost: some 0.5 s for a model of 1 GB, next to nothing beside another; memory is the file's size (mapped, once)
         and two KV caches. Raises ModelNotFound, ModelLoadError, AdapterMismatch, ToolPackError, TypeError (a function
