@@ -40,6 +40,7 @@ LAYERS = (
     "agent",
     "asynchronous",
     "trace",
+    "trace_page",
     "scoring",
     "cli/*",
     "__main__",

@@ -85,6 +85,26 @@ def _show_trajectory(finished: Trajectory) -> None:
     click.echo(f"\nanswer: {finished.answer}")
 
 
+@command.command("html")
+@click.argument("file", type=_TRACE_FILE)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write the page here instead of to stdout.",
+)
+def html(file: Path, output: Path | None) -> None:
+    """Print a run as one HTML page that needs nothing else: steps, time line, tokens, prompts and completions."""
+    from lumos_edge import trace
+    from lumos_edge.trace_page import write_page
+
+    page = write_page(trace.read(file))
+    if output is None:
+        click.echo(page, nl=False)
+    else:
+        output.write_text(page, encoding="utf-8")
+
+
 @command.command("replay")
 @click.argument("file", type=_TRACE_FILE)
 @click.option(

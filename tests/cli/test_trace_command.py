@@ -50,6 +50,19 @@ def test_show_prints_the_steps_and_their_cost(run: Command, recorded: Path) -> N
     assert "<|im_start|>" in run("trace", "show", "--prompts", recorded).stdout
 
 
+def test_html_is_a_page_on_stdout_or_in_a_file(run: Command, recorded: Path, tmp_path: Path) -> None:
+    done = run("trace", "html", recorded)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("<!DOCTYPE html>")
+    assert "R1 = Act(now)" in done.stdout
+    page = tmp_path / "run.html"
+    assert run("trace", "html", recorded, "-o", page).stdout == ""
+    assert page.read_text("utf-8") == done.stdout
+    recorded.write_text("{}\n")
+    assert "is not of a run" in error_line(run("trace", "html", recorded, "-o", tmp_path / "none.html"))
+    assert not (tmp_path / "none.html").exists()
+
+
 def test_replay_gives_the_same_trajectory_without_a_model(
     run: Command, recorded: Path, tiny: Path, tmp_path: Path
 ) -> None:
