@@ -23,6 +23,7 @@ import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
+from lumos_edge.conversion.base_model import read_base_model
 from lumos_edge.engine.binding import Model
 from lumos_edge.loading import of_pack
 from lumos_edge.manifest import find_manifest
@@ -32,6 +33,7 @@ from lumos_edge.trajectory import Formulation
 from training.annotations import Annotation, Annotator, read_solution
 from training.chains import RejectedItemError, read_lines
 from training.sequences import TrainingSequence, pack, sequences, turns
+from training.warm_start import load_halves
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -58,6 +60,7 @@ class TrainingConfig:
     seed: int
     dtype: str
     checkpoint_s: float
+    start: str = ""
 
     @classmethod
     def read(cls, file: Path) -> TrainingConfig:
@@ -141,8 +144,8 @@ def make_batch(rows: list[list[TrainingSequence]], row_tokens: int, dtype: torch
 
 
 def load_model(base: Path, config: TrainingConfig) -> PeftModel | PreTrainedModel:
-    """The quantized base model's values in `dtype`: frozen, with a fresh adapter on all its linear layers; or, for
-    rank 0, all of them to be trained.
+    """The quantized base model's values in `dtype`: frozen, with an adapter on all its linear layers, fresh or the
+    GGUF file that the config starts from; or, for rank 0, all of them to be trained. Raises AdapterMismatch.
     """
     torch.manual_seed(config.seed)
     model = AutoModelForCausalLM.from_pretrained(
@@ -156,7 +159,11 @@ def load_model(base: Path, config: TrainingConfig) -> PeftModel | PreTrainedMode
     lora = LoraConfig(
         r=config.rank, lora_alpha=config.alpha, target_modules=_LINEAR_LAYERS, task_type="CAUSAL_LM"
     )
-    return get_peft_model(model, lora, autocast_adapter_dtype=False)
+    adapted = get_peft_model(model, lora, autocast_adapter_dtype=False)
+    if config.start:
+        parameters = {name: p for name, p in adapted.named_parameters() if p.requires_grad}
+        load_halves(Path(config.start), read_base_model(base), parameters, config.alpha)
+    return adapted
 
 
 class Trainer:
