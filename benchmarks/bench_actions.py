@@ -3,7 +3,7 @@
 Grounder turns over questions of a JSONL file: each sentence of a question is a subgoal, and the results of the turns
 before it are live. Every action is parsed, type-checked against them and counted; its execution may fail.
 
-    python benchmarks/bench_actions.py train.jsonl --pack nano --n-turns 1000 --temperature 1.5
+    python benchmarks/bench_actions.py train.jsonl --pack nano --n-turns 1000 --temperature 1.5 --by-examples
 
 The last line of stdout is one JSON document.
 """
@@ -15,6 +15,7 @@ import json
 import re
 import time
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 from lumos_edge.agent import Agent
@@ -36,9 +37,11 @@ def main() -> None:
     parser.add_argument("--n-turns", type=int, default=1000)
     parser.add_argument("--temperature", type=float, default=0.0)
     parser.add_argument("--n-threads", type=int, default=0)
+    parser.add_argument("--by-examples", action="store_true", help="leave the pack's adapters out")
     options = parser.parse_args()
+    choice = of_pack(find_manifest(options.pack))
     agent = Agent.open(
-        of_pack(find_manifest(options.pack)),
+        replace(choice, adapters={}, templates={}) if options.by_examples else choice,
         formulation="iterative",
         sampling=Sampling(temperature=options.temperature),
         n_threads=options.n_threads,
@@ -112,6 +115,7 @@ def summary(
     return {
         "benchmark": "actions",
         "pack": options.pack,
+        "by_examples": options.by_examples,
         "temperature": options.temperature,
         "turns": counts["turns"],
         "actions": counts["actions"],
