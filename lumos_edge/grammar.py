@@ -54,12 +54,12 @@ def plan_grammar(max_subgoals: int) -> Grammar:
     )
 
 
-def next_subgoal_grammar(number: int) -> Grammar:
-    """One subgoal of that number; from the second on also the decision to keep or to stop planning."""
+def next_subgoal_grammar(number: int, keep: str = KEEP_PLANNING) -> Grammar:
+    """One subgoal of that number; from the second on also the decision to keep (in the words `keep`) or to stop."""
     line = f"LINE: /[^ ;\\n\\p{{C}}]{_LINE}{{0,{_MAX_SUBGOAL}}}/\n"
     if number == 1:
         return _only(f'start: "Subgoal 1: " LINE "\\n"?\n{line}')
-    return _only(f'start: ("{KEEP_PLANNING}Subgoal {number}: " LINE | "{STOP_PLANNING}") "\\n"?\n{line}')
+    return _only(f'start: ("{keep}Subgoal {number}: " LINE | "{STOP_PLANNING}") "\\n"?\n{line}')
 
 
 def _only(lark: str) -> Grammar:

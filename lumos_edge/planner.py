@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from lumos_edge.engine import Completion, Engine, Grammar, Sampling, text_pieces
 from lumos_edge.errors import ActionError
 from lumos_edge.grammar import STOP_PLANNING, next_subgoal_grammar, plan_grammar
-from lumos_edge.templates import PromptTemplate
+from lumos_edge.templates import PromptTemplate, keep_planning
 from lumos_edge.toolbox import Toolbox
 from lumos_edge.trajectory import Formulation, Step, Subgoal, Task, TextPiece
 
@@ -37,7 +37,7 @@ class Planner:
         self, task: Task, steps: Sequence[Step]
     ) -> Generator[TextPiece, None, tuple[Subgoal | None, Completion]]:
         """The subgoal after these steps (iterative formulation); None when the planner stops."""
-        grammar = next_subgoal_grammar(len(steps) + 1)
+        grammar = next_subgoal_grammar(len(steps) + 1, keep_planning(self.toolbox))
         completion = yield from self._complete(task, steps, "iterative", grammar)
         if completion.text.startswith(STOP_PLANNING):
             return None, completion

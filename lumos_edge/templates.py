@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from lumos_edge.engine import Control, Prompt
 from lumos_edge.errors import ModelLoadError
-from lumos_edge.grammar import KEEP_PLANNING
+from lumos_edge.grammar import KEEP_PLANNING, STOP_PLANNING
 from lumos_edge.toolbox import Example, Toolbox
 from lumos_edge.trajectory import Attempt, Formulation, Step, Subgoal, Task
 
@@ -82,7 +82,17 @@ _INTERFACES: dict[tuple[str, ...], str] = {
         "Query; Pick(Item_names, Item_features, Query): Pick the most relevant item from Item_names according to "
         "Query, Item_names and Item_features; Click(Item): Click the Item to check more information."
     ),
+    # Out of the paper's annotations, which have the two entries; how the first sentence joins them is not known.
+    ("vision",): (
+        "The available action list is 'VQA' and 'QA'.\n"
+        "VQA(image_context, query): Given image context, answer the given query; "
+        "QA(context, query): Given context, answer the given query."
+    ),
 }
+
+# Families that the paper's checkpoints never saw: there the prompt begins with solved tasks. WebShop's planner is also
+# never asked whether to stop, and does not say that it keeps planning (eval/webshop/run_eval.py).
+_UNSEEN = (("shop",), ("sql",))
 
 
 def interface_text(toolbox: Toolbox) -> str:
@@ -95,29 +105,34 @@ def interface_text(toolbox: Toolbox) -> str:
     return f"The available action list is {listed}.\n{described}."
 
 
-def planner_answer(subgoals: Sequence[Subgoal]) -> str:
-    """What the planner wrote when it set these subgoals."""
-    keep = KEEP_PLANNING if subgoals[0].number > 1 else ""
-    return keep + "; ".join(map(str, subgoals))
+def keep_planning(toolbox: Toolbox) -> str:
+    """What the planner writes before a second or later subgoal of its own accord."""
+    return "" if toolbox.packs == ("shop",) else KEEP_PLANNING
+
+
+def planner_answer(subgoals: Sequence[Subgoal], keep: str = KEEP_PLANNING) -> str:
+    """What the planner wrote when it set these subgoals; `keep` as in `keep_planning`."""
+    return (keep if subgoals[0].number > 1 else "") + "; ".join(map(str, subgoals))
 
 
 def _observation(step: Step, toolbox: Toolbox) -> str:
     """What the planner is told of a finished step."""
     subgoal = step.subgoals[-1]
-    if toolbox.packs == ("web",):  # the page itself is never shown
+    question = "" if toolbox.packs == ("shop",) else ". Should we stop planning?"
+    if toolbox.packs == ("web",) and step.done:  # the page itself is never shown
         done = subgoal.text[:1].lower() + subgoal.text[1:].removesuffix(".")
-        return f"We have already {done}. Should we stop planning?"
-    if step.done is None:
-        return f"The executed result for Subgoal {subgoal.number} is not available. Should we stop planning?"
-    # A value that ends a sentence itself would double the full stop, which training never showed.
-    result = str(step.done.results[-1]).removesuffix(".")
-    return f"The executed result for Subgoal {subgoal.number} is {result}. Should we stop planning?"
+        return f"We have already {done}{question}"
+    result = str(step.done.results[-1]) if step.done else "not available"
+    if question:
+        # A value that ends a sentence itself would double the full stop, which training never showed.
+        result = result.removesuffix(".")
+    return f"The executed result for Subgoal {subgoal.number} is {result}{question}"
 
 
 def _planner_turns(first: str, toolbox: Toolbox, steps: Sequence[Step]) -> Iterator[Message]:
     yield Message("user", first)
     for step in steps:
-        yield Message("assistant", planner_answer(step.subgoals))
+        yield Message("assistant", planner_answer(step.subgoals, keep_planning(toolbox)))
         yield Message("user", _observation(step, toolbox))
 
 
@@ -150,6 +165,51 @@ def _attempt_text(attempt: Attempt) -> str:
     return "; ".join(map(str, attempt.actions)) or "There is no action."
 
 
+def _plan_task(question: str) -> str:
+    return f"{_PLAN_HEADER}Task: {question.strip()}; Initial Environment Description: None."
+
+
+def _ground_task(question: str, toolbox: Toolbox) -> str:
+    return f"{_GROUND_HEADER}{interface_text(toolbox)}\n\nTask: {question.strip()} \n"
+
+
+def _solved(toolbox: Toolbox) -> tuple[Example, ...]:
+    """The solved tasks that the paper's prompt begins with."""
+    return toolbox.examples if toolbox.packs in _UNSEEN else ()
+
+
+def _solved_plan(
+    first: str, example: Example, toolbox: Toolbox, formulation: Formulation
+) -> Iterator[Message]:
+    """A solved task's plan."""
+    steps = example.steps(formulation)
+    if formulation == "onetime":
+        yield Message("user", first)
+        yield Message("assistant", planner_answer(steps[0].subgoals))
+    else:
+        yield from _planner_turns(first, toolbox, steps)
+        yield Message("assistant", STOP_PLANNING)
+
+
+def _solved_shopping(first: str, example: Example) -> Iterator[Message]:
+    """A solved WebShop task's plan, whose results the paper words otherwise than those of the task itself."""
+    yield Message("user", first)
+    for number, (text, _, result) in enumerate(example.solution, 1):
+        yield Message("assistant", str(Subgoal(number, text)))
+        yield Message("user", f"The execution result for Subgoal {number} is {result.strip('.')}.")
+    yield Message("assistant", "")
+
+
+def _solved_grounding(
+    header: str, example: Example, toolbox: Toolbox, formulation: Formulation
+) -> Iterator[Message]:
+    """A solved task's actions, turn by turn."""
+    past = example.steps(formulation)
+    untried = Step(past[-1].subgoals, ())
+    yield from _grounder_turns(header, toolbox, past[:-1], untried, formulation)
+    yield Message("assistant", _attempt_text(past[-1].attempts[-1]))
+
+
 @dataclass(frozen=True)
 class LumosTemplate:
     """The paper's template. `variant` "train" closes a turn with the end-of-sequence token, as the training text
@@ -164,15 +224,28 @@ class LumosTemplate:
         self, task: Task, toolbox: Toolbox, steps: Sequence[Step], formulation: Formulation
     ) -> Prompt:
         """See `PromptTemplate.planner`; both formulations have the same words."""
-        first = f"{_PLAN_HEADER}Task: {task.question.strip()}; Initial Environment Description: None."
-        return self._render(list(_planner_turns(first, toolbox, steps)))
+        messages: list[Message] = []
+        for example in _solved(toolbox):
+            shown = _plan_task(example.question)
+            if toolbox.packs == ("shop",) and formulation == "iterative":
+                messages += _solved_shopping(shown, example)
+            else:
+                messages += _solved_plan(shown, example, toolbox, formulation)
+        messages += _planner_turns(_plan_task(task.question), toolbox, steps)
+        return self._render(messages)
 
     def grounder(
         self, task: Task, toolbox: Toolbox, steps: Sequence[Step], current: Step, formulation: Formulation
     ) -> Prompt:
         """See `PromptTemplate.grounder`; the space before the newline is the paper's."""
-        header = f"{_GROUND_HEADER}{interface_text(toolbox)}\n\nTask: {task.question.strip()} \n"
-        return self._render(list(_grounder_turns(header, toolbox, steps, current, formulation)))
+        messages: list[Message] = []
+        for example in _solved(toolbox):
+            messages += _solved_grounding(
+                _ground_task(example.question, toolbox), example, toolbox, formulation
+            )
+        header = _ground_task(task.question, toolbox)
+        messages += _grounder_turns(header, toolbox, steps, current, formulation)
+        return self._render(messages)
 
     def _render(self, messages: list[Message]) -> Prompt:
         is_train = self.variant == "train"
@@ -206,7 +279,11 @@ class CompactTemplate:
         pieces = self._first(task, formulation)
         for step in steps:
             result = step.done.results[-1] if step.done else "not available"
-            pieces += [planner_answer(step.subgoals), Control(self.eos), f"{result}\n"]
+            pieces += [
+                planner_answer(step.subgoals, keep_planning(toolbox)),
+                Control(self.eos),
+                f"{result}\n",
+            ]
         return tuple(pieces)
 
     def grounder(
@@ -255,7 +332,7 @@ class FewshotTemplate:
         """See `PromptTemplate.planner`."""
         messages = [Message("system", _PLAN_SYSTEM if formulation == "onetime" else _NEXT_SYSTEM)]
         for example in toolbox.examples:
-            messages += _planner_example(example, toolbox, formulation)
+            messages += _solved_plan(f"Task: {example.question}", example, toolbox, formulation)
         messages += _planner_turns(f"Task: {task.question.strip()}", toolbox, steps)
         return self.chat.lay_out(messages)
 
@@ -265,27 +342,10 @@ class FewshotTemplate:
         """See `PromptTemplate.grounder`."""
         messages = [Message("system", _GROUND_SYSTEM + interface_text(toolbox))]
         for example in toolbox.examples:
-            past = example.steps(formulation)
-            header = f"Task: {example.question}\n"
-            messages += _grounder_turns(header, toolbox, past[:-1], _untried(past[-1]), formulation)
-            messages.append(Message("assistant", _attempt_text(past[-1].attempts[-1])))
+            messages += _solved_grounding(f"Task: {example.question}\n", example, toolbox, formulation)
         header = f"Task: {task.question.strip()}\n"
         messages += _grounder_turns(header, toolbox, steps, current, formulation)
         return self.chat.lay_out(messages)
-
-
-def _untried(step: Step) -> Step:
-    return Step(step.subgoals, ())
-
-
-def _planner_example(example: Example, toolbox: Toolbox, formulation: Formulation) -> Iterator[Message]:
-    steps = example.steps(formulation)
-    if formulation == "onetime":
-        yield Message("user", f"Task: {example.question}")
-        yield Message("assistant", planner_answer(steps[0].subgoals))
-    else:
-        yield from _planner_turns(f"Task: {example.question}", toolbox, steps)
-        yield Message("assistant", "Yes, I will stop planning.")
 
 
 # Texts that may be control tokens; the vocabulary decides.

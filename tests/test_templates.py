@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
 
 import pytest
 
 from lumos_edge.actions import parse_actions
-from lumos_edge.engine import Control, Prompt
+from lumos_edge.engine import Control, Prompt, Sampling
 from lumos_edge.errors import ModelLoadError
+from lumos_edge.planner import Planner
 from lumos_edge.templates import (
     ChatTemplate,
     FewshotTemplate,
@@ -20,9 +22,10 @@ from lumos_edge.templates import (
     read_json,
     write_json,
 )
-from lumos_edge.toolbox import Toolbox, tool
+from lumos_edge.toolbox import Example, Toolbox, tool
 from lumos_edge.trajectory import Attempt, Formulation, Result, Step, Subgoal, Task
 from lumos_edge.values import Number, Text, Value
+from tests.scripted import ScriptedEngine
 
 GOLDEN = Path(__file__).parent / "golden"
 FARM = Task("A farmer has 3 fields with 40 rows each. Half of the rows are beans. How many rows are beans?")
@@ -53,9 +56,9 @@ def lumos(request: pytest.FixtureRequest) -> LumosTemplate:
     return LumosTemplate(request.param, "<s>", "</s>")
 
 
-def named(pack: str) -> Toolbox:
+def named(pack: str, *examples: Example) -> Toolbox:
     maths = Toolbox.of_packs(["maths"])
-    return Toolbox(maths.tools.values(), (pack,))
+    return Toolbox(maths.tools.values(), (pack,), examples)
 
 
 def test_maths_planner_iterative(lumos: LumosTemplate) -> None:
@@ -104,15 +107,142 @@ def test_web_planner_is_told_what_was_done(lumos: LumosTemplate) -> None:
     )
 
 
-@pytest.mark.parametrize(
-    ("pack", "subgoal"),
-    [("web", "Type red scarf in the search box."), ("shop", "Search two relevant items.")],
-)
-def test_other_domains_have_their_own_interface(lumos: LumosTemplate, pack: str, subgoal: str) -> None:
-    prompt = lumos.grounder(
-        Task("Find a red scarf."), named(pack), [], Step((Subgoal(1, subgoal),), ()), "iterative"
+def test_web_planner_is_not_told_that_a_failure_was_done(lumos: LumosTemplate) -> None:
+    subgoal = Subgoal(1, "Type red scarf in the search box.")
+    prompt = lumos.planner(Task("Find a red scarf."), named("web"), [Step((subgoal,), ())], "iterative")
+    assert "The executed result for Subgoal 1 is not available. Should we stop planning?" in joined(prompt)
+
+
+def test_web_has_its_own_interface(lumos: LumosTemplate) -> None:
+    current = Step((Subgoal(1, "Type red scarf in the search box."),), ())
+    prompt = lumos.grounder(Task("Find a red scarf."), named("web"), [], current, "iterative")
+    assert joined(prompt) == golden("web_grounder_iterative", lumos.variant)
+
+
+def transcript(
+    lumos: LumosTemplate, toolbox: Toolbox, question: str, steps: Sequence[Step], subgoal: Subgoal
+) -> tuple[str, str]:
+    """What the planner is asked after these steps, and the grounder to ground `subgoal` after them."""
+    planner = lumos.planner(Task(question), toolbox, steps, "iterative")
+    grounder = lumos.grounder(Task(question), toolbox, steps, Step((subgoal,), ()), "iterative")
+    return joined(planner), joined(grounder)
+
+
+def test_webshop(lumos: LumosTemplate) -> None:
+    """The prompt begins with a solved task, and the planner is not asked whether to stop."""
+    mug, scarf = (
+        f"Find me a {what} dollars"
+        for what in ("blue mug, price lower than 9.00", "red scarf, price lower than 20.00")
     )
-    assert joined(prompt) == golden(f"{pack}_grounder_iterative", lumos.variant)
+    solved = Example(
+        mug,
+        (
+            ("Search two relevant items.", f"R1 = Search({mug})", "b01 - Mug ** b02 - Cup"),
+            (
+                "Select the most relevant features of item b01.",
+                f"R2 = Click(b01); R3 = FeatureRetrieve(R2, Query: {mug})",
+                "blue, large",
+            ),
+            (
+                "Buy this item by selecting its relevant features.",
+                "R4 = Click(blue); R5 = Click(buy now)",
+                "Done.",
+            ),
+        ),
+    )
+    features = Subgoal(2, "Select the most relevant features of item b11.")
+    search = done(
+        Subgoal(1, "Search two relevant items."), f"R1 = Search({scarf})", Text("b11 - Scarf ** b12 - Shawl")
+    )
+    shop = named("shop", solved)
+    planner, _ = transcript(
+        lumos, shop, scarf, [search, done(features, "R2 = Click(b11)", Text("red, 2 m."))], features
+    )
+    assert planner == golden("shop_planner_iterative", lumos.variant)
+    _, grounder = transcript(lumos, shop, scarf, [search], features)
+    assert grounder == golden("shop_grounder_iterative", lumos.variant)
+
+
+def test_the_planner_of_webshop_goes_on_without_saying_so() -> None:
+    engine = ScriptedEngine("Subgoal 2: Buy this item.")
+    planner = Planner(engine, LumosTemplate("eval", "", ""), named("shop"), Sampling(), 96)
+    step = done(Subgoal(1, "Search two relevant items."), "R1 = Search(mug)", Text("b01 - Mug ** b02 - Cup"))
+    turn = planner.next_subgoal(Task("Find me a mug"), [step])
+    assert [piece.text for piece in turn] == ["Subgoal 2: Buy this item."]
+
+
+def test_intercode_sql(lumos: LumosTemplate) -> None:
+    """The paper has no interface text for it, and no call round a statement: both are the tool pack's."""
+    solved = Example(
+        "How many pears are there?",
+        (
+            ("Find all the related tables.", "R1 = SQL(SHOW TABLES)", "fruit"),
+            (
+                "Describe the columns for all the related tables.",
+                "R2 = SQL(DESCRIBE fruit)",
+                "name (type: TEXT), n (type: INT)",
+            ),
+            (
+                "Finish the SQL query to count the pears.",
+                "R3 = SQL(SELECT n FROM fruit WHERE name = 'pear')",
+                "12",
+            ),
+        ),
+    )
+
+    @tool(name="SQL", interface="SQL(statement): Run a statement")
+    def run(statement: str) -> Text:
+        return Text(statement)
+
+    steps = [
+        done(Subgoal(1, "Find all the related tables."), "R1 = SQL(SHOW TABLES)", Text("rivers, towns")),
+        done(
+            Subgoal(2, "Describe the columns for all the related tables."),
+            "R2 = SQL(DESCRIBE towns); R3 = SQL(DESCRIBE rivers)",
+            Text("town (type: TEXT), length (type: INT)"),
+        ),
+    ]
+    planner, grounder = transcript(
+        lumos,
+        Toolbox([run], ("sql",), [solved]),
+        "Find the names of towns without a river.",
+        steps,
+        Subgoal(3, "Write the selection objects: the names of towns."),
+    )
+    assert planner == golden("sql_planner_iterative", lumos.variant)
+    assert grounder == golden("sql_grounder_iterative", lumos.variant)
+
+
+def test_multimodal(lumos: LumosTemplate) -> None:
+    """The planner sees a picture as its caption, which is part of the task."""
+    question = (
+        "What pulls the cart? There're some choices: A. goat, B. horse, C. mule, D. tractor. The image shows the "
+        "following contents: A cart on a field road, with a brown horse in front of it."
+    )
+    look = done(
+        Subgoal(1, "Identify what is in front of the cart."),
+        "R1 = VQA([IMG], Question: What is in front of the cart?)",
+        Text("A horse"),
+    )
+    choose = Subgoal(2, "Select the choice from the four answer choices.")
+    picked = done(choose, "R2 = QA([R1], Question: What pulls the cart?)", Text("B. horse"))
+    planner, _ = transcript(lumos, named("vision"), question, [look, picked], choose)
+    assert planner == golden("vision_planner_iterative", lumos.variant)
+    _, grounder = transcript(lumos, named("vision"), question, [look], choose)
+    assert grounder == golden("vision_grounder_iterative", lumos.variant)
+
+
+@pytest.mark.parametrize("pack", ["shop", "sql"])
+def test_a_family_that_training_never_saw_begins_with_solved_tasks_in_both_formulations(pack: str) -> None:
+    solved = Example(
+        "Count the mugs.", (("Count.", "R1 = Count(a, b)", "2"), ("End.", "R2 = Define(2)", "2"))
+    )
+    template, box = LumosTemplate("eval", "", ""), named(pack, solved)
+    plan = joined(template.planner(FARM, box, [], "onetime"))
+    assert "<|assistant|>\nSubgoal 1: Count.; Subgoal 2: End.\n\n<|user|>" in plan
+    ground = joined(template.grounder(FARM, box, [], Step((ROWS, BEANS), ()), "onetime"))
+    assert "<|assistant|>\nR1 = Count(a, b); R2 = Define(2)\n\n<|user|>" in ground
+    assert "Count the mugs." not in joined(template.planner(FARM, named("web", solved), [], "onetime"))
 
 
 def test_conversations_only_grow_at_their_end(lumos: LumosTemplate) -> None:
