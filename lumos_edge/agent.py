@@ -153,6 +153,8 @@ class Agent:
         agent on the same base model, whose loaded weights this one shares; they are freed when the last of them is
         closed.
 
+        An adapter that was trained for another formulation than the run's is a UserWarning.
+
         Cost: some 0.5 s for a model of 1 GB, next to nothing beside another; memory is the file's size (mapped, once)
         and two KV caches. Raises ModelNotFound, ModelLoadError, AdapterMismatch, ToolPackError, TypeError (a function
         that is no tool), ValueError (`beside` has other weights), Closed.
@@ -160,12 +162,14 @@ class Agent:
         choice = loading.choose(model, n_ctx)
         toolbox = loading.load_toolbox(choice, tools, resources)
         loaded = loading.load_modules(choice, n_threads, beside._shared_model(choice) if beside else None)
+        chosen = formulation or choice.formulation or loaded.formulation
+        loaded.check_formulation(chosen)
         agent = cls(
             loaded.engine,
             loaded.planner_template,
             loaded.grounder_template,
             toolbox,
-            formulation=formulation or choice.formulation,
+            formulation=chosen,
             budget=budget,
             sampling=sampling,
         )

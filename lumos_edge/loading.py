@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from lumos_edge.errors import ModelLoadError
 from lumos_edge.functions import tool_of
-from lumos_edge.manifest import Manifest, ModelFile, default_pack, find_manifest
+from lumos_edge.manifest import TEMPLATES, Manifest, ModelFile, default_pack, find_manifest
 from lumos_edge.manifest import Module as ModulePart
 from lumos_edge.templates import ChatTemplate, CompactTemplate, FewshotTemplate, LumosTemplate, PromptTemplate
 from lumos_edge.toolbox import Resource, Tool, Toolbox
-from lumos_edge.trajectory import Formulation, Module
+from lumos_edge.trajectory import FORMULATIONS, Formulation, Module
 
 if TYPE_CHECKING:
     from lumos_edge.engine.binding import Model
@@ -25,15 +26,15 @@ if TYPE_CHECKING:
 class ModelChoice:
     """Everything that decides which weights run and how they are asked.
 
-    A module without a template is asked as its adapter's metadata says, or by examples. `n_ctx` 0 takes the engine's
-    default.
+    A module without a template is asked as its adapter's metadata says, or by examples; without a formulation the
+    adapters' decides, or onetime. `n_ctx` 0 takes the engine's default.
     """
 
     name: str
     base: Path
     adapters: Mapping[Module, Path]
     templates: Mapping[Module, str]
-    formulation: Formulation
+    formulation: Formulation | None
     tools: tuple[str | Path, ...]
     n_ctx: int = 0
 
@@ -67,7 +68,7 @@ def of_files(
     """The choice for GGUF files without a manifest: any chat model, with adapters or without."""
     given: dict[Module, Path | None] = {"planner": planner_adapter, "grounder": grounder_adapter}
     adapters: dict[Module, Path] = {module: path for module, path in given.items() if path}
-    return ModelChoice(base.name, base, adapters, {}, "onetime", ("maths",))
+    return ModelChoice(base.name, base, adapters, {}, None, ("maths",))
 
 
 def describe(choice: ModelChoice) -> dict[str, Any]:
@@ -125,11 +126,30 @@ def load_toolbox(
 
 @dataclass(frozen=True)
 class Modules:
-    """What an agent needs of its weights."""
+    """What an agent needs of its weights; `trained_for` is the formulation that each module's adapter names."""
 
     engine: LlamaEngine
     planner_template: PromptTemplate
     grounder_template: PromptTemplate
+    trained_for: Mapping[Module, str]
+
+    @property
+    def formulation(self) -> Formulation:
+        """The first formulation that an adapter names; onetime when none does."""
+        return next(
+            (known for name in self.trained_for.values() for known in FORMULATIONS if known == name),
+            "onetime",
+        )
+
+    def check_formulation(self, chosen: Formulation) -> None:
+        """Warn of adapters that were trained for another one: they follow the grammar, and answer by chance."""
+        others = [f"{module} for {name}" for module, name in self.trained_for.items() if name != chosen]
+        if others:
+            warnings.warn(
+                f"the adapters were not trained for the {chosen} formulation ({', '.join(others)}): "
+                "expect poor answers",
+                stacklevel=3,
+            )
 
 
 def load_modules(choice: ModelChoice, n_threads: int = 0, model: Model | None = None) -> Modules:
@@ -151,7 +171,8 @@ def load_modules(choice: ModelChoice, n_threads: int = 0, model: Model | None = 
         )
     planner = _template(engine, "planner", choice.templates.get("planner"))
     grounder = _template(engine, "grounder", choice.templates.get("grounder"))
-    return Modules(engine, planner, grounder)
+    named = {module: adapter.metadata("lumos.formulation") for module, adapter in engine.adapters.items()}
+    return Modules(engine, planner, grounder, {module: name for module, name in named.items() if name})
 
 
 def _template(engine: LlamaEngine, module: Module, name: str | None) -> PromptTemplate:
@@ -162,6 +183,10 @@ def _template(engine: LlamaEngine, module: Module, name: str | None) -> PromptTe
         source = model.metadata("tokenizer.chat_template")
         return FewshotTemplate(
             ChatTemplate.of_vocabulary(source, bos=model.bos, eos=model.eos, is_control=model.is_control)
+        )
+    if name not in TEMPLATES:
+        raise ModelLoadError(
+            f"the {module}'s adapter names the prompt template {name!r}, expected one of {', '.join(TEMPLATES)}"
         )
     if name == "compact":
         return CompactTemplate(model.eos)

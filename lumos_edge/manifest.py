@@ -16,17 +16,17 @@ from typing import Any
 
 from lumos_edge import resources
 from lumos_edge.errors import ManifestError, ModelNotFound, UserFileError
+from lumos_edge.trajectory import FORMULATIONS, MODULES
 
 if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
 
-FORMULATIONS = ("iterative", "onetime")
 TEMPLATES = ("fewshot", "lumos", "lumos-eval", "compact")
+"""The names of the prompt templates, in manifests and in adapters."""
 BUILT_IN_DEFAULT = "base"
 
-_MODULES = ("planner", "grounder", "reader")
 _SHA256 = (r"[0-9a-f]{64}", "64 lower-case hexadecimal digits")
 _FILE = (r"[A-Za-z0-9][A-Za-z0-9._+-]*", "the name of a file, without a folder")
 _URL = (r"https?://\S+", "an http or https address")
@@ -213,7 +213,7 @@ def _pack(table: _Table) -> Manifest | Recipe:
         "formulation": table.choice("formulation", FORMULATIONS),
         "tools": table.texts("tools"),
         "n_ctx": table.count("n_ctx"),
-        **{name: _module(table.table_or_empty(name), default_template) for name in _MODULES},
+        **{name: _module(table.table_or_empty(name), default_template) for name in MODULES},
     }
     if table.has("recipe"):
         pack: Manifest | Recipe = Recipe(**shared, **_recipe(table.table("recipe")))

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, get_args
 
 from lumos_edge import values
 from lumos_edge.values import Value
 
 Formulation: TypeAlias = Literal["iterative", "onetime"]
 Module: TypeAlias = Literal["planner", "grounder", "reader"]
+
+FORMULATIONS: tuple[Formulation, ...] = get_args(Formulation)
+MODULES: tuple[Module, ...] = get_args(Module)
 
 
 @dataclass(frozen=True)

@@ -47,6 +47,22 @@ def test_an_adapter_says_how_it_is_asked(tiny: Path, tmp_path: Path) -> None:
     assert isinstance(agent.grounder_template, CompactTemplate)
 
 
+def test_an_adapter_says_what_formulation_it_was_trained_for(tiny: Path, tmp_path: Path) -> None:
+    adapter = write_adapter(tmp_path / "a.gguf", 1, metadata={"lumos.formulation": "iterative"})
+    choice = of_files(tiny, planner_adapter=adapter, grounder_adapter=adapter)
+    assert Agent.open(choice, n_threads=1).formulation == "iterative"
+    with pytest.warns(
+        UserWarning, match=r"the onetime formulation \(planner for iterative, grounder for iter"
+    ):
+        assert Agent.open(choice, formulation="onetime", n_threads=1).formulation == "onetime"
+
+
+def test_a_template_that_nobody_knows_is_an_error(tiny: Path, tmp_path: Path) -> None:
+    adapter = write_adapter(tmp_path / "a.gguf", 1, metadata={"lumos.template": "compcat"})
+    with pytest.raises(ModelLoadError, match="template 'compcat', expected one of fewshot, lumos,"):
+        Agent.open(of_files(tiny, grounder_adapter=adapter), n_threads=1)
+
+
 def test_a_module_of_its_own_is_no_base(tmp_path: Path) -> None:
     planner = write_bpe_model(tmp_path / "planner.gguf", metadata={"lumos.module": "planner"})
     with pytest.raises(ModelLoadError, match="holds the planner alone"):

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TextIO
 
 from lumos_edge.toolbox import Toolbox
-from lumos_edge.trajectory import Formulation, Module
+from lumos_edge.trajectory import FORMULATIONS, Module
 from lumos_edge.values import Number
 from training.annotations import Annotation, Annotator, messages, plain_formula
 from training.chains import Problem, RejectedItemError, chain, numbers_of, problems, read_lines
@@ -30,7 +30,6 @@ from training.subgoals import word_subgoal
 from training.synthetic import SyntheticProblem, generate
 
 MODULES: tuple[Module, ...] = ("planner", "grounder")
-FORMULATIONS: tuple[Formulation, ...] = ("onetime", "iterative")
 LICENCES = {
     "gsm8k": "MIT (Cobbe et al. 2021, github.com/openai/grade-school-math)",
     "renumbered": "MIT (GSM8K with other numbers)",

@@ -44,7 +44,7 @@ def command(question: str, options: AgentOptions, trace_file: Path | None, as_js
     with _closed(live):
         if live:
             live.wait(f"loading {choice.name}")
-        agent = options.agent(choice)
+        agent = options.agent(choice, live.say if live else None)
         if live:
             live.wait("planning")
         # Opened when the model is there: a run that never began overwrites no earlier trace.

@@ -35,8 +35,8 @@ dry_run_option = click.option("--dry-run", is_flag=True, help="Print the plan an
 
 def module_options(function: _Command) -> _Command:
     """Options that say which module the weights were trained to be; they arrive as four keyword arguments."""
-    from lumos_edge.conversion.module_metadata import MODULES
-    from lumos_edge.manifest import FORMULATIONS, TEMPLATES
+    from lumos_edge.manifest import TEMPLATES
+    from lumos_edge.trajectory import FORMULATIONS, MODULES
 
     options = (
         click.option("--module", type=click.Choice(MODULES), help="The module that these weights are."),

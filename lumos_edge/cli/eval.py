@@ -37,9 +37,9 @@ def command(file: Path, options: AgentOptions, limit: int | None, output: Path |
     """
     examples = _read_examples(file)[:limit]
     choice = options.choice()
-    with _Results(output, options.settings(choice)) as results:
+    agent = options.agent(choice)
+    with _Results(output, options.settings(choice, agent.formulation)) as results:
         todo = [example for example in examples if example not in results]
-        agent = options.agent(choice)
         with _progress_bar(len(examples), len(examples) - len(todo)) as advance:
             for example in todo:
                 outcome = interruptible(functools.partial(_answer, agent, example), agent.cancel)

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from lumos_edge.trajectory import Event, Executed, Finished, Grounded, Planned, TextPiece
+from lumos_edge.trajectory import Event, Executed, Finished, Grounded, Planned, TextPiece, Trajectory
 
 _ERASE_LINE = "\r\x1b[K"
 
@@ -39,8 +39,14 @@ class LiveRun:
             self.end_line()
         elif isinstance(event, Executed):
             self._show_result(event)
-        elif isinstance(event, Finished) and event.trajectory.answer is not None:
-            self._show_message(event.trajectory.message)
+        elif isinstance(event, Finished):
+            self._show_end(event.trajectory)
+
+    def say(self, message: str) -> None:
+        """Show a line that the user should read."""
+        self.end_line()
+        self._write(message, fg="yellow")
+        click.echo(err=True)
 
     def end_line(self) -> None:
         """Leave the cursor at the beginning of an empty line."""
@@ -75,11 +81,10 @@ class LiveRun:
             self._write(f"    {names} = {event.result}", fg="green")
         click.echo(err=True)
 
-    def _show_message(self, message: str) -> None:
-        if message:
-            self.end_line()
-            self._write(message, fg="yellow")
-            click.echo(err=True)
+    def _show_end(self, trajectory: Trajectory) -> None:
+        """Why the run ended, where it has an answer all the same; without one the command itself says so."""
+        if trajectory.answer is not None and trajectory.message:
+            self.say(trajectory.message)
 
     def _begin_line(self) -> None:
         click.echo("" if self._module == "planner" else "  ", nl=False, err=True)

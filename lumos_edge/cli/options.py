@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import warnings
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from lumos_edge.cli.interrupt import interruptible
+from lumos_edge.trajectory import FORMULATIONS
 
 if TYPE_CHECKING:
     from lumos_edge.agent import Agent
@@ -42,7 +44,7 @@ _OPTIONS = (
     click.option(
         "--tools", type=_FILE, multiple=True, help="A Python file with tools of your own (repeatable)."
     ),
-    click.option("--formulation", type=click.Choice(["iterative", "onetime"]), help="Default: the pack's."),
+    click.option("--formulation", type=click.Choice(FORMULATIONS), help="Default: the pack's."),
     click.option("--max-subgoals", type=click.IntRange(1, 32), default=8, show_default=True),
     click.option("--max-actions", type=click.IntRange(1), default=64, show_default=True),
     click.option(
@@ -97,20 +99,27 @@ class AgentOptions:
             choice = loading.of_pack(_pulled(self.pack))
         return replace(choice, n_ctx=self.n_ctx) if self.n_ctx else choice
 
-    def settings(self, choice: ModelChoice) -> dict[str, Any]:
+    def settings(self, choice: ModelChoice, formulation: str) -> dict[str, Any]:
         """What decides the answers, as JSON data: everything but the number of threads."""
         from lumos_edge.loading import describe
 
         own = asdict(self)
         for name in ("pack", "model", "planner_adapter", "grounder_adapter", "n_ctx", "n_threads"):
             del own[name]
-        formulation = self.formulation or choice.formulation
         tools = [str(path) for path in self.tools]
         return {**describe(choice), **own, "formulation": formulation, "tools": tools}
 
-    def agent(self, choice: ModelChoice) -> Agent:
-        """The agent on those weights. Raises what loading raises, and KeyboardInterrupt."""
-        return interruptible(functools.partial(self._agent, choice))
+    def agent(self, choice: ModelChoice, say: Callable[[str], None] | None = None) -> Agent:
+        """The agent on those weights. `say` is told, in one line, what the user should know of them.
+
+        Raises what loading raises, and KeyboardInterrupt.
+        """
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", UserWarning)
+            agent = interruptible(functools.partial(self._agent, choice))
+        for warning in caught:
+            (say or _say)(str(warning.message))
+        return agent
 
     def _agent(self, choice: ModelChoice) -> Agent:
         from lumos_edge.agent import Agent, Budget
@@ -124,6 +133,10 @@ class AgentOptions:
             n_threads=self.n_threads or 0,
             tools=self.tools,
         )
+
+
+def _say(message: str) -> None:
+    click.echo(f"lumos-edge: {message}", err=True)
 
 
 def _pulled(name: str | None) -> Any:

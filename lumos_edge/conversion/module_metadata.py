@@ -6,8 +6,6 @@ from dataclasses import dataclass
 
 import gguf
 
-MODULES = ("planner", "grounder", "reader")
-
 
 @dataclass(frozen=True)
 class ModuleMetadata:

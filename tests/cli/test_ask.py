@@ -158,6 +158,18 @@ def test_an_adapter_of_another_model_is_exit_code_3(run: Command, tiny: Path, tm
         assert f"{path} does not fit tiny.gguf" in error_line(done)
 
 
+@pytest.mark.usefixtures("answers_42")
+def test_an_adapter_of_the_other_formulation_is_a_warning(run: Command, tiny: Path, tmp_path: Path) -> None:
+    adapter = write_adapter(tmp_path / "onetime.gguf", 1, metadata={"lumos.formulation": "onetime"})
+    weights = (*MODEL, tiny, "--grounder-adapter", adapter, "--max-subgoals", 1)
+    done = run("ask", *weights, "--quiet", "--formulation", "iterative", QUESTION)
+    assert (done.returncode, done.stdout) == (0, "42\n")
+    assert "not trained for the iterative formulation (grounder for onetime)" in error_line(done)
+    assert run("ask", *weights, QUESTION).stderr == ""
+    shown = _on_terminal("ask", *weights, "--formulation", "iterative", QUESTION)[2]
+    assert _screen(shown)[0].startswith("the adapters were not trained for the iterative formulation")
+
+
 def test_a_manifest_with_an_unknown_key_is_exit_code_3(run: Command, tmp_path: Path) -> None:
     pack = tmp_path / "own.toml"
     pack.write_text(f'colour = "red"\n{(content_folder("models") / "nano.toml").read_text()}')
