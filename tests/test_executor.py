@@ -48,6 +48,13 @@ def test_the_papers_square_example() -> None:
     assert (shown["R8"], shown["R13"], shown["R14"]) == ("64", "261888", "32736")
 
 
+def test_solutions_that_leave_an_unknown_open() -> None:
+    task = Task("Solve it.")
+    assert run("R1 = SolveEquation(x*y = 0)", task=task) == {"R1": "x = 0, y = 0"}
+    shown = run("R1, R2 = SolveEquation(x*(y - 1) = 0, x*(x - 2) = 0)", task=task)
+    assert shown["R1"].message == "some solutions leave an unknown open: x = 0, x = 2, y = 1"
+
+
 def test_the_papers_income_example() -> None:
     shown = run(
         "R1 = Define(p); R2 = Calculator(40% * p); R3 = Calculator(p + 600); R4 = Calculator(25% * R3); "

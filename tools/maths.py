@@ -48,9 +48,11 @@ def SetEquation(equations: Equations) -> Equation | Boolean:
 def SolveEquation(equations: Equations, context: Context) -> tuple[Number | Expression | Items, ...]:
     """All real solutions that the question's words allow, in ascending order."""
     solutions = solve(_items(equations), domain_of(context.question))
-    unknowns = list(solutions[0])
+    unknowns = list(dict.fromkeys(name for solution in solutions for name in solution))
     if context.n_targets == 1:
         return (_one_result(solutions, unknowns),)
+    if any(len(solution) < len(unknowns) for solution in solutions):
+        raise ToolError(f"some solutions leave an unknown open: {_one_result(solutions, unknowns)}")
     if len(unknowns) == 1:
         roots = tuple(value_of(solution[unknowns[0]]) for solution in solutions)
         if len(roots) != context.n_targets:

@@ -29,6 +29,7 @@ from lumos_edge.maths.formula import (
     assign,
     check_size,
     fold,
+    in_position_order,
     rebuild,
     symbols,
 )
@@ -169,8 +170,8 @@ def _common(left: str, right: str) -> str | None:
 
 
 def _applied(callee: Formula, arguments: tuple[Formula, ...], names: tuple[str | None, ...]) -> Formula:
-    """A result as a function of its free symbols, in order of appearance where the argument has no name."""
-    free = symbols(callee)
+    """A result as a function of its free symbols, by position where the argument has no name."""
+    free = in_position_order(symbols(callee))
     pairs = list(zip(names, arguments, strict=True))
     named = {name: argument for name, argument in pairs if name is not None}
     positional = [argument for name, argument in pairs if name is None]

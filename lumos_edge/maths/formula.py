@@ -7,7 +7,7 @@ A formula is what stands between the parentheses of a maths action: `2 + 3*R1`, 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Final, TypeAlias, TypeVar
@@ -255,6 +255,15 @@ def symbols(formula: Formula) -> tuple[str, ...]:
     """The free symbols (`pi` is none), each once, in order of appearance."""
     names = dict.fromkeys(node.name for node in walk(formula) if isinstance(node, Symbol))
     return tuple(name for name in names if name != "pi")
+
+
+def in_position_order(names: Iterable[str]) -> tuple[str, ...]:
+    """Symbols as positions stand for them: `R5, R6 = SolveEquation(...)` and `R4(R5, R6)` both mean x, then y.
+
+    The order is the alphabet's, whatever the text had: evaluation reorders terms, so that the order of appearance in
+    a value is not the one its author wrote. WolframAlpha, whom the paper's code asks, answers in this order too.
+    """
+    return tuple(sorted(names, key=lambda name: (name.lower(), name)))
 
 
 def substitute(formula: Formula, values: Mapping[str, Formula]) -> Formula:

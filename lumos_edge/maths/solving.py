@@ -8,20 +8,28 @@ from typing import Any, TypeAlias
 from lumos_edge.errors import ToolError
 from lumos_edge.maths.domain import Domain
 from lumos_edge.maths.evaluation import evaluate
-from lumos_edge.maths.formula import Constant, Formula, Operation, Relation, Truth, symbols
+from lumos_edge.maths.formula import (
+    Constant,
+    Formula,
+    Operation,
+    Relation,
+    Truth,
+    in_position_order,
+    symbols,
+)
 from lumos_edge.maths.printer import print_formula
 from lumos_edge.maths.roots import real_roots
 from lumos_edge.maths.symbolic import bounded, estimate, from_sympy, to_sympy
 
 Solution: TypeAlias = dict[str, Formula]
-"""A value for each unknown, in order of appearance."""
+"""A value for each unknown, in `in_position_order`."""
 
 
 def solve(equations: tuple[Formula, ...], domain: Domain) -> tuple[Solution, ...]:
     """Every real solution in the domain, by ascending value of the first unknown, then of the next.
 
     Complex solutions are left out: word problems ask for quantities. A system with more unknowns than
-    equations is solved for the first ones, in terms of the rest. One equation of degree 1 or 2 in one unknown
+    equations is solved for those that appear first, in terms of the rest. One equation of degree 1 or 2 in one unknown
     takes under 1 ms; others load sympy, and their time has no bound but the caller's.
 
     Raises `ToolError` when something is no equation, there is no unknown, no solution, none in the domain, when
@@ -71,7 +79,8 @@ def _real(found: dict[Any, Any], names: dict[Any, str]) -> Solution | None:
     """A solution as formulas, or `None` where a value is not real."""
     if any(value.is_real is False for value in found.values()):
         return None
-    return {name: from_sympy(found[symbol]) for symbol, name in names.items() if symbol in found}
+    values = {name: found[symbol] for symbol, name in names.items() if symbol in found}
+    return {name: from_sympy(values[name]) for name in in_position_order(values)}
 
 
 def _order(solution: Solution) -> list[tuple[Fraction, str]]:

@@ -76,6 +76,29 @@ def test_the_fifth_term() -> None:
     assert calculate("R4(R5, R6) = 123/40", values) == calculate("True", {})
 
 
+@pytest.mark.parametrize(
+    "system", ["y - x = 2, x + y = 10", "x + y = 10, y - x = 2", "y = x + 2, y = 10 - x"]
+)
+def test_a_position_means_the_same_symbol_in_a_solution_and_in_an_application(system: str) -> None:
+    """However the terms are ordered in what was written, and by evaluation."""
+    [solution] = solutions(system, {})
+    values = dict(zip(("R1", "R2"), solution.values(), strict=True))
+    for name, callee in (
+        ("R3", "y - x"),
+        ("R4", "2y + x"),
+        ("R5", "x + 2y"),
+        ("R6", "y/x"),
+        ("R7", "x*y - y"),
+    ):
+        values[name] = calculate(callee, {})
+        applied = calculate(f"{name}(R1, R2)", values)
+        assert (
+            applied
+            == calculate(f"{name}(x=R1, y=R2)", values)
+            == calculate(callee.replace("y", "(6)").replace("x", "(4)"), {})
+        )
+
+
 BOTH = {"R1": "x + y = 5", "R2": "x - y = 1", "R3": "n-2", "R4": "n", "R5": "5", "R9": "64", "R12": "7"}
 
 
