@@ -1,16 +1,19 @@
 """The executor: actions become typed values, or typed errors.
 
-Covered: results are put into the parsed arguments, never into text; a tool has a time limit; whatever it raises
-becomes an error in the result. Not covered: a tool is Python code of this process with all its rights; one that
-hangs inside a C function is left behind in its thread, and goes on there until that function returns.
+Covered: results are put into the parsed arguments, never into text; a tool has a time limit, in which the loading of
+libraries does not count; whatever it raises becomes an error in the result. Not covered: a tool is Python code of this
+process with all its rights; one that hangs inside a C function is left behind in its thread, and goes on there until
+that function returns.
 """
 
 from __future__ import annotations
 
 import ctypes
+import sys
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from lumos_edge.errors import LumosError, StepError, ToolError, ToolTimeout, UndefinedResult
@@ -29,6 +32,8 @@ from lumos_edge.toolbox import (
 )
 from lumos_edge.trajectory import Action, Result, Task
 from lumos_edge.values import Number, Value, formula_of, value_of
+
+_INTERRUPT_AGAIN_S = 1.0
 
 
 class Executor:
@@ -131,11 +136,10 @@ def _within(call: Callable[[], Any], name: str, timeout_s: float) -> Any:
     thread = threading.Thread(target=run, name=f"tool {name}", daemon=True)
     thread.start()
     thread.join(timeout_s)
+    while _is_importing(thread):
+        thread.join(timeout_s)
     if thread.is_alive():
-        # The interpreter raises it at the thread's next bytecode: Python code stops, C code first returns.
-        ctypes.pythonapi.PyThreadState_SetAsyncExc(
-            ctypes.c_ulong(thread.ident or 0), ctypes.py_object(_Interrupted)
-        )
+        threading.Thread(target=_interrupt, args=(thread,), daemon=True).start()
         raise ToolTimeout(f"{name} took longer than {timeout_s:g} s")
     if not failure:
         return outcome[0]
@@ -143,3 +147,46 @@ def _within(call: Callable[[], Any], name: str, timeout_s: float) -> Any:
     if isinstance(error, LumosError):
         raise error
     raise ToolError(f"{name} failed: {type(error).__name__}: {error}") from error
+
+
+def _interrupt(thread: threading.Thread) -> None:
+    """End a tool's thread: Python code at its next bytecode, C code when it returns.
+
+    Once more where the interrupt was lost: what is raised in a callback or a destructor ends nothing.
+    """
+    with _lost_interrupts_unreported():
+        while thread.is_alive():
+            if not _is_importing(thread):
+                ctypes.pythonapi.PyThreadState_SetAsyncExc(
+                    ctypes.c_ulong(thread.ident or 0), ctypes.py_object(_Interrupted)
+                )
+            thread.join(_INTERRUPT_AGAIN_S)
+
+
+@contextmanager
+def _lost_interrupts_unreported() -> Iterator[None]:
+    """The interpreter would print them on stderr as ignored exceptions."""
+    report = sys.unraisablehook
+
+    def report_others(lost: sys.UnraisableHookArgs) -> None:
+        if lost.exc_type is not _Interrupted:
+            report(lost)
+
+    sys.unraisablehook = report_others
+    try:
+        yield
+    finally:
+        if sys.unraisablehook is report_others:  # else somebody has put another one over it
+            sys.unraisablehook = report
+
+
+def _is_importing(thread: threading.Thread) -> bool:
+    """Whether the thread loads a library. Interrupted there, it would leave half a library to all later actions: sympy
+    then fails with AttributeError until the process ends.
+    """
+    frame = sys._current_frames().get(thread.ident or 0)
+    while frame:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            return True
+        frame = frame.f_back
+    return False

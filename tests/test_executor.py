@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib
+import sys
 import threading
 import time
+from collections.abc import Iterator
+from dataclasses import replace
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -139,6 +145,7 @@ def test_what_is_too_much_is_a_typed_error_in_under_2_seconds(formula: str, mess
 
 def test_a_solver_that_takes_too_long_is_stopped() -> None:
     """sin and an exponent keep sympy busy far longer than the limit, or it gives up: both are typed errors."""
+    assert run("R1 = Calculator(sqrt(2))") == {"R1": "sqrt(2)"}  # loading sympy does not count
     text = "sin(x)^7 + cos(x^3) + x^11 - exp(x*y) = y, y^5*sin(y) - cos(x)^3 = x, exp(x) + y^7 = 3"
     result = run(f"R1 = SolveEquation({text})")["R1"]
     assert result.error in ("ToolTimeout", "ToolError")
@@ -168,10 +175,81 @@ def test_a_python_loop_without_end_is_stopped_with_its_thread() -> None:
 
     result = execute(f)
     assert (result.error, result.message) == ("ToolTimeout", "f took longer than 0.2 s")
-    deadline = time.monotonic() + 5
-    while any(thread.name == "tool f" for thread in threading.enumerate()):
+    _wait_for_end("f")
+
+
+def _wait_for_end(name: str) -> None:
+    deadline = time.monotonic() + 10
+    while any(thread.name == f"tool {name}" for thread in threading.enumerate()):
         assert time.monotonic() < deadline, "the tool's thread goes on"
         time.sleep(0.01)
+
+
+@pytest.fixture
+def slow_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A package that takes longer to load than its tool may, in two modules of which the first needs the second."""
+    package = tmp_path / "slow_library"
+    package.mkdir()
+    (package / "__init__.py").write_text("from slow_library.part import half\nwhole = half * 2\n")
+    lines = ["import time", "for _ in range(40): time.sleep(0.01)", "half = 21"]
+    (package / "part.py").write_text("\n".join(lines))
+    monkeypatch.syspath_prepend(tmp_path)
+    yield
+    for module in ("slow_library", "slow_library.part"):
+        sys.modules.pop(module, None)
+
+
+@pytest.mark.usefixtures("slow_library")
+def test_loading_a_library_does_not_count_and_is_not_interrupted() -> None:
+    """As of sympy, which takes a second on a slow machine; half-loaded, it would fail every later action."""
+
+    @tool(name="f", timeout_s=0.1)
+    def f() -> Text:
+        return Text(str(importlib.import_module("slow_library").whole))
+
+    assert execute(f).values == (Text("42"),)
+
+
+def test_a_thread_that_loses_its_interrupt_is_interrupted_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Raised in a destructor it ends nothing, and nothing of it is printed (pytest would fail on that)."""
+    lost: list[bool] = []
+    monkeypatch.setattr("lumos_edge.executor._INTERRUPT_AGAIN_S", 0.05)
+
+    class Callback:
+        def __del__(self) -> None:
+            with contextlib.suppress(Exception):
+                while not lost:
+                    time.sleep(0.001)
+
+    @tool(name="f", timeout_s=0.05)
+    def f() -> Text:
+        callback = Callback()
+        try:
+            del callback
+        finally:
+            lost.append(True)
+        while True:
+            time.sleep(0.001)
+
+    assert execute(f).error == "ToolTimeout"
+    _wait_for_end("f")
+
+
+def test_what_is_left_of_an_interrupted_solver_hurts_no_later_question() -> None:
+    """sympy keeps caches and mpmath a precision for the whole process; both must survive an interrupt anywhere."""
+    assert run("R1 = Calculator(sqrt(2))") == {"R1": "sqrt(2)"}
+    hard = parse_actions("R1 = SolveEquation(sin(x)^3 + cos(x^2) + x^5 = y, y^3*sin(y) - cos(x) = x)")[0]
+    maths = Toolbox.of_packs(["maths"]).tools["SolveEquation"]
+    for timeout_s in (0.01, 0.05, 0.1, 0.2, 0.3):
+        toolbox = Toolbox([replace(maths, timeout_s=timeout_s)])
+        assert Executor(toolbox).execute(hard, {}, TASK).error == "ToolTimeout"
+        _wait_for_end("SolveEquation")
+        task = Task("Solve it.")
+        assert run("R1 = SolveEquation(x^5 = x + 1)", task=task) == {"R1": "1.167303978"}
+        assert run("R1 = SolveEquation(x^2 + y^2 = 25, x - y = 1)", task=task) == {
+            "R1": "x = -3, y = -4, x = 4, y = 3"
+        }
+        assert run("R1 = Calculator(ln(8)/ln(2) + sqrt(18)/sqrt(2))") == {"R1": "6"}
 
 
 def test_errors_of_the_users_switches_are_raised() -> None:
