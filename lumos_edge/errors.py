@@ -9,6 +9,7 @@ LumosError
 │   ├── DownloadError
 │   ├── ToolPackError
 │   ├── TraceError
+│   ├── AddressError
 │   └── KnowledgeError
 │       ├── KnowledgeNotFound
 │       ├── DamagedKnowledge
@@ -118,6 +119,12 @@ class DamagedKnowledge(KnowledgeError):
 
 class SourceError(KnowledgeError):
     """What a knowledge pack is to be built from cannot be read."""
+
+
+class AddressError(UserFileError):
+    """A server cannot listen where it should."""
+
+    hint = "choose another one with --port; port 0 takes a free one"
 
 
 class ConversionError(LumosError):

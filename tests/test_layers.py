@@ -42,6 +42,7 @@ LAYERS = (
     "trace",
     "trace_page",
     "scoring",
+    "serving/*",
     "cli/*",
     "__main__",
 )
