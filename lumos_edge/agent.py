@@ -187,7 +187,7 @@ class Agent:
     def close(self) -> None:
         """End what runs and what waits (with `Closed`), and give the memory back. Does nothing the second time.
 
-        Returns within milliseconds, after a tool that is working within that tool's time limit.
+        Returns within milliseconds; a tool that is inside a C function is left behind.
         """
         self._queue.close()
         self._resources.close()
@@ -239,7 +239,11 @@ class Agent:
             raise ValueError(
                 f"the question has {len(task.question):,} characters, at most {MAX_QUESTION:,} are taken"
             )
-        return Run(self._queue, lambda: self._events(task), self.engine.cancel)
+        return Run(self._queue, lambda: self._events(task), self._stop)
+
+    def _stop(self) -> None:
+        self.engine.cancel()
+        self.executor.cancel()
 
     def _events(self, task: Task) -> Generator[Event, None, None]:
         run = _Run(self, task)

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from lumos_edge.errors import LumosError, StepError, ToolError, ToolTimeout, UndefinedResult
+from lumos_edge.errors import Cancelled, LumosError, StepError, ToolError, ToolTimeout, UndefinedResult
 from lumos_edge.maths.evaluation import evaluate
 from lumos_edge.maths.formula import Formula, references, substitute
 from lumos_edge.toolbox import (
@@ -46,9 +46,14 @@ class Executor:
     def __init__(self, toolbox: Toolbox, recorded: Sequence[tuple[Action, Result]] | None = None) -> None:
         self._toolbox = toolbox
         self._recorded = None if recorded is None else list(recorded)
+        self._wake = threading.Event()
+
+    def cancel(self) -> None:
+        """Make the tool that is working, if one is, raise `Cancelled` in `execute`; safe from any thread."""
+        self._wake.set()
 
     def execute(self, action: Action, bindings: Mapping[str, Value], task: Task) -> Result:
-        """The action's values, one for each target, or its error. Raises nothing but what no tool can cause."""
+        """The action's values, one for each target, or its error. Raises Cancelled, and what no tool can cause."""
         started = time.perf_counter()
         try:
             types = {name: frozenset({type(value)}) for name, value in bindings.items()}
@@ -81,7 +86,9 @@ class Executor:
         for name, kind in call.tool.resources.items():
             arguments[name] = self._toolbox.resource(kind)
         function, name = call.tool.function, call.tool.name
-        returned = _within(lambda: function(**arguments), name, call.tool.timeout_s)
+        # One for each call: a tool that was left behind ends at some time, and must not wake the next one.
+        self._wake = wake = threading.Event()
+        returned = _within(lambda: function(**arguments), name, call.tool.timeout_s, wake)
         values = returned if isinstance(returned, tuple) else (returned,)
         if len(values) != len(action.targets):
             raise ToolError(f"{name} has {len(values)} results for {len(action.targets)} names: {action}")
@@ -120,8 +127,11 @@ class _Interrupted(BaseException):
     """Raised inside a tool's thread when its time is up; no `except Exception` of a library stops it."""
 
 
-def _within(call: Callable[[], Any], name: str, timeout_s: float) -> Any:
-    """The call's result within the time limit; raises ToolTimeout, ToolError, and other LumosErrors as they are."""
+def _within(call: Callable[[], Any], name: str, timeout_s: float, wake: threading.Event) -> Any:
+    """The call's result within the time limit; `wake` ends the waiting before it.
+
+    Raises ToolTimeout, Cancelled, ToolError, and other LumosErrors as they are.
+    """
     outcome: list[Any] = []
     failure: list[BaseException] = []
 
@@ -132,14 +142,18 @@ def _within(call: Callable[[], Any], name: str, timeout_s: float) -> Any:
             return
         except Exception as error:  # the one place where anything may come: a tool is foreign code
             failure.append(error)
+        finally:
+            wake.set()
 
     thread = threading.Thread(target=run, name=f"tool {name}", daemon=True)
     thread.start()
-    thread.join(timeout_s)
-    while _is_importing(thread):
-        thread.join(timeout_s)
-    if thread.is_alive():
+    wake.wait(timeout_s)
+    while not wake.is_set() and _is_importing(thread):
+        wake.wait(timeout_s)
+    if not (outcome or failure):
         threading.Thread(target=_interrupt, args=(thread,), daemon=True).start()
+        if wake.is_set():
+            raise Cancelled("cancelled")
         raise ToolTimeout(f"{name} took longer than {timeout_s:g} s")
     if not failure:
         return outcome[0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Generator
 from typing import Any
 
@@ -13,12 +14,14 @@ from lumos_edge.engine import Completion, Grammar, Prompt, Sampling
 from lumos_edge.errors import (
     BudgetExceeded,
     Cancelled,
+    Closed,
     DeadlineExceeded,
     RepeatedActions,
     TooManyActions,
     TooManySubgoals,
     TooManyTokens,
 )
+from lumos_edge.functions import tool_of
 from lumos_edge.templates import LumosTemplate
 from lumos_edge.toolbox import Toolbox
 from lumos_edge.trajectory import (
@@ -249,6 +252,45 @@ def test_the_deadline_cancels_a_completion_that_outlasts_it() -> None:
     runner = agent(Stopping(), timeout_s=5)
     threading.Timer(0.05, runner.cancel).start()
     with pytest.raises(Cancelled):
+        runner.ask(TASK)
+
+
+def sleeper(seconds: float) -> float:
+    """Sleep"""
+    working.set()
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        time.sleep(0.005)
+    return seconds
+
+
+working = threading.Event()
+
+
+def test_cancel_ends_a_tool_that_works_and_the_agent_goes_on() -> None:
+    working.clear()
+    engine = ScriptedEngine("Subgoal 1: Sleep.", "R1 = sleeper(4)", "Subgoal 1: Sleep.", "R1 = sleeper(0.01)")
+    runner = Agent(engine, LUMOS, LUMOS, Toolbox([tool_of(sleeper)]))
+    thread = threading.Thread(target=lambda: working.wait(10) and runner.cancel())
+    thread.start()
+    started = time.monotonic()
+    with pytest.raises(Cancelled):
+        runner.ask(TASK)
+    thread.join()
+    assert time.monotonic() - started < 3
+    assert str(runner.ask(TASK).answer) == "0.01"
+
+
+def test_close_ends_a_tool_that_works() -> None:
+    working.clear()
+    engine = ScriptedEngine("Subgoal 1: Sleep.", "R1 = sleeper(4)")
+    runner = Agent(engine, LUMOS, LUMOS, Toolbox([tool_of(sleeper)]))
+    thread = threading.Thread(target=lambda: working.wait(10) and runner.close())
+    thread.start()
+    with pytest.raises(Closed):
+        runner.ask(TASK)
+    thread.join()
+    with pytest.raises(Closed), runner:
         runner.ask(TASK)
 
 
