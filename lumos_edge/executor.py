@@ -151,8 +151,9 @@ def _within(call: Callable[[], Any], name: str, timeout_s: float, wake: threadin
     while not wake.is_set() and _is_importing(thread):
         wake.wait(timeout_s)
     if not (outcome or failure):
+        was_cancelled = wake.is_set()  # asked before the interrupt, which sets it
         threading.Thread(target=_interrupt, args=(thread,), daemon=True).start()
-        if wake.is_set():
+        if was_cancelled:
             raise Cancelled("cancelled")
         raise ToolTimeout(f"{name} took longer than {timeout_s:g} s")
     if not failure:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from typing import Any
 
 import pytest
@@ -267,12 +267,23 @@ def sleeper(seconds: float) -> float:
 working = threading.Event()
 
 
-def test_cancel_ends_a_tool_that_works_and_the_agent_goes_on() -> None:
+def when_working(act: Callable[[], None]) -> threading.Thread:
+    """A thread that acts as soon as the tool works."""
+
+    def wait() -> None:
+        assert working.wait(10)
+        act()
+
     working.clear()
+    thread = threading.Thread(target=wait)
+    thread.start()
+    return thread
+
+
+def test_cancel_ends_a_tool_that_works_and_the_agent_goes_on() -> None:
     engine = ScriptedEngine("Subgoal 1: Sleep.", "R1 = sleeper(4)", "Subgoal 1: Sleep.", "R1 = sleeper(0.01)")
     runner = Agent(engine, LUMOS, LUMOS, Toolbox([tool_of(sleeper)]))
-    thread = threading.Thread(target=lambda: working.wait(10) and runner.cancel())
-    thread.start()
+    thread = when_working(runner.cancel)
     started = time.monotonic()
     with pytest.raises(Cancelled):
         runner.ask(TASK)
@@ -282,11 +293,9 @@ def test_cancel_ends_a_tool_that_works_and_the_agent_goes_on() -> None:
 
 
 def test_close_ends_a_tool_that_works() -> None:
-    working.clear()
     engine = ScriptedEngine("Subgoal 1: Sleep.", "R1 = sleeper(4)")
     runner = Agent(engine, LUMOS, LUMOS, Toolbox([tool_of(sleeper)]))
-    thread = threading.Thread(target=lambda: working.wait(10) and runner.close())
-    thread.start()
+    thread = when_working(runner.close)
     with pytest.raises(Closed):
         runner.ask(TASK)
     thread.join()

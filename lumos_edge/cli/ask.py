@@ -38,7 +38,7 @@ def command(question: str, options: AgentOptions, trace_file: Path | None, as_js
     """
     from lumos_edge.trajectory import Task
 
-    task = Task(_checked(_read_stdin() if question == "-" else question))
+    task = Task(checked_question(_read_stdin() if question == "-" else question))
     choice = options.choice()
     live = LiveRun(color=click.get_current_context().color) if sys.stderr.isatty() and not quiet else None
     with _closed(live):
@@ -68,7 +68,8 @@ def _read_stdin() -> str:
         ) from error
 
 
-def _checked(question: str) -> str:
+def checked_question(question: str) -> str:
+    """The question without what surrounds it; raises UsageError for what cannot be one."""
     from lumos_edge.agent import MAX_QUESTION
 
     # A NUL or an escape sequence in a question is a mistake of the caller's, and would reach terminals and traces.

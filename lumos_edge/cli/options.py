@@ -109,19 +109,25 @@ class AgentOptions:
         tools = [str(path) for path in self.tools]
         return {**describe(choice), **own, "formulation": formulation, "tools": tools}
 
-    def agent(self, choice: ModelChoice, say: Callable[[str], None] | None = None) -> Agent:
-        """The agent on those weights. `say` is told, in one line, what the user should know of them.
+    def agent(
+        self,
+        choice: ModelChoice,
+        say: Callable[[str], None] | None = None,
+        beside: Agent | None = None,
+    ) -> Agent:
+        """The agent on those weights, which it shares with `beside`. `say` is told, in one line, what the user should
+        know of them.
 
         Raises what loading raises, and KeyboardInterrupt.
         """
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", UserWarning)
-            agent = interruptible(functools.partial(self._agent, choice))
+            agent = interruptible(functools.partial(self._agent, choice, beside))
         for warning in caught:
             (say or _say)(str(warning.message))
         return agent
 
-    def _agent(self, choice: ModelChoice) -> Agent:
+    def _agent(self, choice: ModelChoice, beside: Agent | None) -> Agent:
         from lumos_edge.agent import Agent, Budget
         from lumos_edge.engine import Sampling
 
@@ -132,6 +138,7 @@ class AgentOptions:
             sampling=Sampling(self.temperature, self.top_p, self.min_p, self.seed),
             n_threads=self.n_threads or 0,
             tools=self.tools,
+            beside=beside,
         )
 
 

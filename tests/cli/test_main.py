@@ -15,7 +15,7 @@ import pytest
 from lumos_edge import __version__
 from tests.cli.conftest import MODEL, Command, Start, error_line
 
-COMMANDS = ("ask", "completion", "convert", "doctor", "eval", "models", "serve", "tools", "trace")
+COMMANDS = ("ask", "chat", "completion", "convert", "doctor", "eval", "models", "serve", "tools", "trace")
 
 
 @pytest.fixture
