@@ -10,6 +10,7 @@ LumosError
 │   ├── ToolPackError
 │   ├── TraceError
 │   ├── AddressError
+│   ├── McpError
 │   └── KnowledgeError
 │       ├── KnowledgeNotFound
 │       ├── DamagedKnowledge
@@ -125,6 +126,10 @@ class AddressError(UserFileError):
     """A server cannot listen where it should."""
 
     hint = "choose another one with --port; port 0 takes a free one"
+
+
+class McpError(UserFileError):
+    """An MCP server does not start, or offers what no action can express."""
 
 
 class ConversionError(LumosError):

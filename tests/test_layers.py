@@ -24,6 +24,7 @@ LAYERS = (
     "actions",
     "toolbox",
     "functions",
+    "mcp_tools",
     "engine",  # the seam alone: what an engine is asked and what it gives
     "grammar",
     "templates",

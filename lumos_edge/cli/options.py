@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import shlex
 import warnings
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
@@ -17,6 +18,8 @@ from lumos_edge.trajectory import FORMULATIONS
 if TYPE_CHECKING:
     from lumos_edge.agent import Agent
     from lumos_edge.loading import ModelChoice
+    from lumos_edge.mcp_tools import McpServer
+    from lumos_edge.toolbox import Tool
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -43,6 +46,13 @@ _OPTIONS = (
     click.option("--grounder-adapter", type=_FILE, help="LoRA adapter of the grounder, with --model."),
     click.option(
         "--tools", type=_FILE, multiple=True, help="A Python file with tools of your own (repeatable)."
+    ),
+    click.option(
+        "--mcp",
+        "mcp_servers",
+        multiple=True,
+        metavar="COMMAND",
+        help="Use the tools of the MCP server that this command starts (repeatable).",
     ),
     click.option("--formulation", type=click.Choice(FORMULATIONS), help="Default: the pack's."),
     click.option("--max-subgoals", type=click.IntRange(1, 32), default=8, show_default=True),
@@ -71,6 +81,7 @@ class AgentOptions:
     planner_adapter: Path | None
     grounder_adapter: Path | None
     tools: tuple[Path, ...]
+    mcp_servers: tuple[str, ...]
     formulation: Any
     max_subgoals: int
     max_actions: int
@@ -107,6 +118,7 @@ class AgentOptions:
         for name in ("pack", "model", "planner_adapter", "grounder_adapter", "n_ctx", "n_threads"):
             del own[name]
         tools = [str(path) for path in self.tools]
+        own["mcp_servers"] = list(self.mcp_servers)
         return {**describe(choice), **own, "formulation": formulation, "tools": tools}
 
     def agent(
@@ -122,12 +134,14 @@ class AgentOptions:
         """
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", UserWarning)
-            agent = interruptible(functools.partial(self._agent, choice, beside))
+            servers = [_start_mcp_server(command, say or _say) for command in self.mcp_servers]
+            tools = [tool for server in servers for tool in server.tools]
+            agent = interruptible(functools.partial(self._agent, choice, tools, beside))
         for warning in caught:
             (say or _say)(str(warning.message))
         return agent
 
-    def _agent(self, choice: ModelChoice, beside: Agent | None) -> Agent:
+    def _agent(self, choice: ModelChoice, tools: list[Tool], beside: Agent | None) -> Agent:
         from lumos_edge.agent import Agent, Budget
         from lumos_edge.engine import Sampling
 
@@ -137,9 +151,21 @@ class AgentOptions:
             budget=Budget(self.max_subgoals, self.max_actions, self.max_tokens, self.timeout_s),
             sampling=Sampling(self.temperature, self.top_p, self.min_p, self.seed),
             n_threads=self.n_threads or 0,
-            tools=self.tools,
+            tools=[*self.tools, *tools],
             beside=beside,
         )
+
+
+def _start_mcp_server(command: str, say: Callable[[str], None]) -> McpServer:
+    """The running server, which ends with the command line's command."""
+    from lumos_edge.mcp_tools import McpServer
+
+    program, *arguments = shlex.split(command) or [""]
+    server = interruptible(lambda: McpServer(program, arguments))
+    click.get_current_context().call_on_close(server.close)
+    for reason in server.refused.values():
+        say(f"a tool of {program} is not used: {reason}")
+    return server
 
 
 def _say(message: str) -> None:

@@ -15,7 +15,19 @@ import pytest
 from lumos_edge import __version__
 from tests.cli.conftest import MODEL, Command, Start, error_line
 
-COMMANDS = ("ask", "chat", "completion", "convert", "doctor", "eval", "models", "serve", "tools", "trace")
+COMMANDS = (
+    "ask",
+    "chat",
+    "completion",
+    "convert",
+    "doctor",
+    "eval",
+    "mcp",
+    "models",
+    "serve",
+    "tools",
+    "trace",
+)
 
 
 @pytest.fixture
