@@ -108,11 +108,10 @@ def our_rate(engine: LlamaEngine, agent: Any, prompt: Any) -> tuple[float, Compl
 
 def raw_rate(engine: LlamaEngine, n_prompt: int, n_tokens: int = 32) -> float:
     """Tokens/s of the bare loop, from the end of the prompt that the grounder's context holds."""
-    context = engine._context("grounder")
-    lib.llama_memory_seq_rm(context.memory, 0, n_prompt - 1, -1)
-    del context.tokens[n_prompt - 1 :]
-    batch = context.batch
-    batch.n_tokens, batch.logits[0], token = 1, 1, 5
+    context = engine._conversations["grounder"].context
+    context.keep(0, n_prompt - 1)
+    batch = context._batch
+    batch.n_tokens, batch.logits[0], batch.seq_id[0][0], token = 1, 1, 0, 5
     for position in range(n_prompt - 1, n_prompt + n_tokens):
         if position == n_prompt:
             started = time.perf_counter()

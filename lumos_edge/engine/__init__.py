@@ -66,7 +66,8 @@ class Completion:
     `text` has no trailing newline. `finish_reason`: "grammar" when nothing more may follow, "end" when the model
     ended it, "length" when the token limit came first. Of `n_prompt` tokens, `n_reused` were in the KV cache and
     `n_prefilled` were evaluated; of `n_completion` tokens, `n_forced` were dictated by the grammar and never
-    sampled; `n_masked` times the model's own choice was not allowed.
+    sampled; `n_masked` times the model's own choice was not allowed. `n_drafted` tokens were evaluated ahead on a
+    guess, and `n_accepted` of them stood.
     """
 
     text: str
@@ -77,6 +78,8 @@ class Completion:
     n_completion: int = 0
     n_forced: int = 0
     n_masked: int = 0
+    n_drafted: int = 0
+    n_accepted: int = 0
     prefill_s: float = 0.0
     decode_s: float = 0.0
     constraint_s: float = 0.0

@@ -78,6 +78,10 @@ class Constraint:
         """Whether this one token may come next; some 5 us."""
         return bool(self._matcher.validate_tokens([token]) == 1)
 
+    def allowed_prefix(self, tokens: list[int]) -> list[int]:
+        """As many of these tokens as may come next, one after the other, within the present part of the grammar."""
+        return tokens[: self._matcher.validate_tokens(tokens)] if tokens else []
+
     def allowed_tokens(self) -> npt.NDArray[np.intp]:
         """The ids of all the tokens that may come next, ascending; some 25 to 170 us with the vocabulary's size."""
         llguidance.numpy.fill_next_token_bitmask(self._matcher, self._bitmask)

@@ -10,7 +10,7 @@ import pytest
 from lumos_edge.engine import Grammar
 from lumos_edge.engine.binding import Model
 from lumos_edge.engine.constraint import Constraint, GrammarCache
-from lumos_edge.engine.llama import LlamaEngine
+from lumos_edge.engine.pieces import PieceTokens
 from lumos_edge.grammar import actions_grammar, plan_grammar
 from lumos_edge.templates import CompactTemplate
 from lumos_edge.toolbox import Toolbox
@@ -71,15 +71,13 @@ def test_completions_are_learned_as_the_engine_writes_them(
 
 @pytest.mark.model
 def test_prompts_are_learned_as_the_engine_reads_them(
-    nano_path: Path, annotations: list[Annotation], toolbox: Toolbox
+    model: Model, annotations: list[Annotation], toolbox: Toolbox
 ) -> None:
-    engine = LlamaEngine(nano_path, n_threads=1, n_ctx=512)
-    template = CompactTemplate(engine.model.eos)
+    template = CompactTemplate(model.eos)
     for formulation in ("onetime", "iterative"):
         for turn in turns(annotations[0], template, toolbox, formulation):
-            pieces = engine._tokenize(engine._context("planner"), turn.prompt)
-            assert [t for _, piece in pieces for t in piece] == list(prompt_tokens(turn.prompt, engine.model))
-    engine.close()
+            tokens = PieceTokens(model).of(turn.prompt)
+            assert tokens == list(prompt_tokens(turn.prompt, model))
 
 
 @pytest.mark.model

@@ -1,0 +1,162 @@
+"""One llama_context: sequences of tokens, their keys and values, and the evaluation of more of them in batches."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+import llama_cpp as lib
+import numpy as np
+import numpy.typing as npt
+
+from lumos_edge.engine.binding import LOG, Adapter, CancelFlag, Model
+from lumos_edge.errors import Cancelled, EngineError
+
+N_BATCH = 256
+"""Tokens of one llama_decode call: a cancelled prefill stops within one batch, and Metal checks only between them."""
+
+Row: TypeAlias = npt.NDArray[np.float32]
+"""The logits after one token, shape `(n_vocab,)`: a view that is valid until the context's next evaluation."""
+
+Rows: TypeAlias = list[Row]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Tokens to put behind the first `n_kept` of a sequence, and of how many of the last the logits are wanted."""
+
+    n_kept: int
+    tokens: list[int]
+    n_rows: int = 1
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """One token of a batch: whose it is, where it stands, and whether its logits are wanted."""
+
+    sequence: int
+    position: int
+    token: int
+    is_wanted: bool
+
+
+@dataclass
+class Context:
+    """A llama_context of `n_ctx` tokens for each of `n_sequences`, with at most `n_rows` logits rows an evaluation.
+
+    `tokens` says for each sequence whose keys and values are in the cache, by position. Raises EngineError when there
+    is no memory for it.
+    """
+
+    model: Model
+    n_ctx: int
+    n_threads: int
+    flag: CancelFlag
+    n_rows: int = 1
+    n_sequences: int = 1
+    adapter: Adapter | None = None
+    tokens: list[list[int]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        LOG.clear()
+        params = lib.llama_context_default_params()
+        params.n_ctx = self.n_ctx * self.n_sequences
+        params.n_batch = params.n_ubatch = N_BATCH
+        params.n_seq_max = self.n_sequences
+        params.n_outputs_max = self.n_rows
+        params.kv_unified = True  # a prefix that sequences share is stored once
+        params.n_threads = params.n_threads_batch = self.n_threads
+        self.handle = lib.llama_init_from_model(self.model.handle, params)
+        if not self.handle:
+            raise EngineError(f"no context of {params.n_ctx} tokens: {LOG.last()}")
+        lib.llama_set_abort_callback(self.handle, self.flag.callback, self.flag.argument)
+        if self.adapter:
+            adapters = (lib.llama_adapter_lora_p_ctypes * 1)(self.adapter.handle)
+            lib.llama_set_adapters_lora(self.handle, adapters, 1, (ctypes.c_float * 1)(1.0))
+        self.memory = lib.llama_get_memory(self.handle)
+        self.tokens = [[] for _ in range(self.n_sequences)]
+        self._batch = lib.llama_batch_init(N_BATCH, 0, 1)
+        for row in range(N_BATCH):
+            self._batch.n_seq_id[row] = 1
+
+    def close(self) -> None:
+        """Free the cache and the buffers."""
+        lib.llama_batch_free(self._batch)
+        lib.llama_free(self.handle)
+
+    def set_n_threads(self, n_decode: int, n_prefill: int) -> None:
+        """Threads from now on: for a single token, and for batches of more."""
+        lib.llama_set_n_threads(self.handle, n_decode, n_prefill)
+
+    def n_common(self, sequence: int, tokens: list[int]) -> int:
+        """How many tokens of a sequence are the first ones of these."""
+        cached = self.tokens[sequence]
+        n_most = min(len(cached), len(tokens))
+        if cached[:n_most] == tokens[:n_most]:
+            return n_most
+        return next(i for i in range(n_most) if cached[i] != tokens[i])
+
+    def keep(self, sequence: int, n_kept: int) -> None:
+        """Drop what a sequence has beyond its first `n_kept` tokens."""
+        if n_kept < len(self.tokens[sequence]):
+            lib.llama_memory_seq_rm(self.memory, sequence, n_kept, -1)
+            del self.tokens[sequence][n_kept:]
+
+    def evaluate(self, evaluations: Mapping[int, Evaluation]) -> dict[int, Rows]:
+        """The wanted logits for each sequence. Raises Cancelled, EngineError; then only whole batches are kept."""
+        for sequence, evaluation in evaluations.items():
+            self.keep(sequence, evaluation.n_kept)
+        # All rows have to come out of one call, so what has none goes first.
+        entries = sorted(self._entries(evaluations), key=lambda entry: entry.is_wanted)
+        n_rows = sum(entry.is_wanted for entry in entries)
+        begin = 0
+        for size in _batch_sizes(len(entries), n_rows):
+            self._decode(entries[begin : begin + size])
+            begin += size
+        wanted = [entry.sequence for entry in entries[len(entries) - size :]]
+        rows: dict[int, Rows] = {sequence: [] for sequence in evaluations}
+        for index in range(size - n_rows, size):
+            rows[wanted[index]].append(self._row(index))
+        return rows
+
+    def _entries(self, evaluations: Mapping[int, Evaluation]) -> Iterator[_Entry]:
+        for sequence, evaluation in evaluations.items():
+            first_wanted = len(evaluation.tokens) - evaluation.n_rows
+            for index, token in enumerate(evaluation.tokens):
+                yield _Entry(sequence, evaluation.n_kept + index, token, index >= first_wanted)
+
+    def _decode(self, entries: list[_Entry]) -> None:
+        batch = self._batch
+        batch.n_tokens = len(entries)
+        for row, entry in enumerate(entries):
+            batch.token[row] = entry.token
+            batch.pos[row] = entry.position
+            batch.seq_id[row][0] = entry.sequence
+            batch.logits[row] = entry.is_wanted
+        LOG.clear()
+        code = 2 if self.flag.is_set() else lib.llama_decode(self.handle, batch)
+        if code == 0:
+            for entry in entries:
+                self.tokens[entry.sequence].append(entry.token)
+            return
+        # Whatever of the batch was evaluated is removed, so that `tokens` says what is in the cache.
+        for sequence in {entry.sequence for entry in entries}:
+            lib.llama_memory_seq_rm(self.memory, sequence, len(self.tokens[sequence]), -1)
+        if code == 2:
+            raise Cancelled("cancelled")
+        raise EngineError(f"llama_decode failed with {code}: {LOG.last()}")
+
+    def _row(self, index: int) -> Row:
+        pointer = lib.llama_get_logits_ith(self.handle, index)
+        return np.ctypeslib.as_array(pointer, shape=(self.model.n_vocab,))
+
+
+def _batch_sizes(n_tokens: int, n_rows: int) -> Iterator[int]:
+    """Batches as large as may be, the last one with room for all the rows."""
+    while n_tokens > N_BATCH:
+        size = min(N_BATCH, n_tokens - n_rows)
+        yield size
+        n_tokens -= size
+    yield n_tokens
