@@ -164,6 +164,7 @@ class Agent:
         loaded = loading.load_modules(choice, n_threads, beside._shared_model(choice) if beside else None)
         chosen = formulation or choice.formulation or loaded.formulation
         loaded.check_formulation(chosen)
+        loaded.keep_prefixes(toolbox, chosen)
         agent = cls(
             loaded.engine,
             loaded.planner_template,

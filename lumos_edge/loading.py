@@ -14,7 +14,7 @@ from lumos_edge.manifest import TEMPLATES, Manifest, ModelFile, default_pack, fi
 from lumos_edge.manifest import Module as ModulePart
 from lumos_edge.templates import ChatTemplate, CompactTemplate, FewshotTemplate, LumosTemplate, PromptTemplate
 from lumos_edge.toolbox import Resource, Tool, Toolbox
-from lumos_edge.trajectory import FORMULATIONS, Formulation, Module
+from lumos_edge.trajectory import FORMULATIONS, Formulation, Module, Step, Subgoal, Task
 
 if TYPE_CHECKING:
     from lumos_edge.engine.binding import Model
@@ -150,6 +150,21 @@ class Modules:
                 "expect poor answers",
                 stacklevel=3,
             )
+
+    def keep_prefixes(self, toolbox: Toolbox, formulation: Formulation) -> None:
+        """Tell the engine what every task's conversations begin with, by the prompts of two tasks as unlike as can be."""
+        tasks = Task("1"), Task("Ann")
+        steps = [Step((Subgoal(1, task.question),), ()) for task in tasks]
+        self.engine.set_prefix(
+            "planner", [self.planner_template.planner(task, toolbox, (), formulation) for task in tasks]
+        )
+        self.engine.set_prefix(
+            "grounder",
+            [
+                self.grounder_template.grounder(task, toolbox, (), step, formulation)
+                for task, step in zip(tasks, steps, strict=True)
+            ],
+        )
 
 
 def load_modules(choice: ModelChoice, n_threads: int = 0, model: Model | None = None) -> Modules:

@@ -178,7 +178,7 @@ class Model:
             handle = lib.llama_adapter_lora_init(self.handle, os.fsencode(path))
             if not handle:  # a null pointer here is falsy and never None
                 raise AdapterMismatch(f"{path} does not fit {self.path.name}: {LOG.last()}")
-            self._adapters[path] = Adapter(handle)
+            self._adapters[path] = Adapter(handle, path)
         return self._adapters[path]
 
     def _check_embedding(self, adapter: Path) -> None:
@@ -206,8 +206,9 @@ class Model:
 class Adapter:
     """A LoRA file that was loaded for a model, which frees it."""
 
-    def __init__(self, handle: Any) -> None:
+    def __init__(self, handle: Any, path: Path) -> None:
         self.handle = handle
+        self.path = path
 
     def metadata(self, key: str) -> str | None:
         """A value of the file's metadata as text; None when there is none."""

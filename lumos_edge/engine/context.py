@@ -91,18 +91,30 @@ class Context:
         lib.llama_set_n_threads(self.handle, n_decode, n_prefill)
 
     def n_common(self, sequence: int, tokens: list[int]) -> int:
-        """How many tokens of a sequence are the first ones of these."""
-        cached = self.tokens[sequence]
-        n_most = min(len(cached), len(tokens))
-        if cached[:n_most] == tokens[:n_most]:
-            return n_most
-        return next(i for i in range(n_most) if cached[i] != tokens[i])
+        """How many of these tokens a sequence begins with."""
+        return n_common(self.tokens[sequence], tokens)
 
     def keep(self, sequence: int, n_kept: int) -> None:
         """Drop what a sequence has beyond its first `n_kept` tokens."""
         if n_kept < len(self.tokens[sequence]):
             lib.llama_memory_seq_rm(self.memory, sequence, n_kept, -1)
             del self.tokens[sequence][n_kept:]
+
+    def state(self, sequence: int) -> bytes:
+        """The keys and values of a sequence in llama.cpp's own form."""
+        buffer = (ctypes.c_uint8 * lib.llama_state_seq_get_size(self.handle, sequence))()
+        n_bytes = lib.llama_state_seq_get_data(self.handle, buffer, len(buffer), sequence)
+        return bytes(buffer)[:n_bytes]
+
+    def restore(self, sequence: int, state: memoryview, tokens: list[int]) -> bool:
+        """Put in the keys and values of these tokens in place of what is there; whether llama.cpp took them."""
+        self.keep(sequence, 0)
+        buffer = (ctypes.c_uint8 * len(state)).from_buffer_copy(state)
+        if lib.llama_state_seq_set_data(self.handle, buffer, len(state), sequence) != len(state):
+            lib.llama_memory_seq_rm(self.memory, sequence, -1, -1)
+            return False
+        self.tokens[sequence] = list(tokens)
+        return True
 
     def evaluate(self, evaluations: Mapping[int, Evaluation]) -> dict[int, Rows]:
         """The wanted logits for each sequence. Raises Cancelled, EngineError; then only whole batches are kept."""
@@ -151,6 +163,14 @@ class Context:
     def _row(self, index: int) -> Row:
         pointer = lib.llama_get_logits_ith(self.handle, index)
         return np.ctypeslib.as_array(pointer, shape=(self.model.n_vocab,))
+
+
+def n_common(first: list[int], second: list[int]) -> int:
+    """How many tokens both begin with."""
+    n_most = min(len(first), len(second))
+    if first[:n_most] == second[:n_most]:
+        return n_most
+    return next(index for index in range(n_most) if first[index] != second[index])
 
 
 def _batch_sizes(n_tokens: int, n_rows: int) -> Iterator[int]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-MAX_DRAFT = 8
+MAX_DRAFT = 6
 """Tokens of the longest draft."""
 
 _SIZES = (4, 3, 2)
@@ -74,7 +74,7 @@ class Drafts:
 
     def propose(self, n_most: int) -> list[int]:
         """What followed the last tokens the last time they stood here, as far as that is worth trying."""
-        for size in _SIZES:
+        for size in _SIZES if n_most > 0 else ():
             end = self._ends.get(tuple(self._tokens[-size:]))
             if end is not None and (length := self._acceptance.length(size)):
                 self._size = size

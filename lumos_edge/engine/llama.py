@@ -9,25 +9,27 @@ from __future__ import annotations
 import threading
 import time
 import zlib
-from collections.abc import Generator, Mapping
-from dataclasses import dataclass
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from lumos_edge.engine import Completion, Grammar, Prompt, Sampling
 from lumos_edge.engine.binding import Adapter, CancelFlag, Model
-from lumos_edge.engine.context import Context, Evaluation, Rows
+from lumos_edge.engine.context import Context, Evaluation, Rows, n_common
 from lumos_edge.engine.decoding import Decoding, Steps, Vocabulary
 from lumos_edge.engine.drafts import MAX_DRAFT, Acceptance, Drafts
 from lumos_edge.engine.pieces import PieceTokens
+from lumos_edge.engine.prefix import MIN_TOKENS, PrefixStates
 from lumos_edge.engine.sampling import Sampler
 from lumos_edge.engine.threads import ThreadPace, measured_n_threads
 from lumos_edge.errors import AdapterMismatch, ContextWindowExceeded, EngineError
+from lumos_edge.resources import cache_folder
 from lumos_edge.trajectory import Module
 
 # What a drafted token adds to the time of a step, in steps of one token: benchmarks/LOG.md, 2026-11-24.
-_COST = 0.25
+_COST = 0.8
 
 
 @dataclass
@@ -37,6 +39,9 @@ class _Conversation:
     context: Context
     pieces: PieceTokens
     acceptance: Acceptance
+    prefix: list[int]
+    """What its prompts begin with; [] when that is not known or not worth a file."""
+    states: PrefixStates
 
 
 class LlamaEngine:
@@ -69,7 +74,9 @@ class LlamaEngine:
             raise
         self._vocabulary = Vocabulary(self.model)
         self._has_drafts = has_drafts
+        self._draft_cost = _COST
         self._conversations: dict[Module, _Conversation] = {}
+        self._prefixes: dict[Module, list[int]] = {}
         self._flag = CancelFlag()
         self._lock = threading.Lock()
         self._is_closed = False
@@ -80,6 +87,16 @@ class LlamaEngine:
         if trained and trained != module:
             raise AdapterMismatch(f"{file} was trained as the {trained}, here it would be the {module}")
         return adapter
+
+    def set_prefix(self, module: Module, prompts: Sequence[Prompt]) -> None:
+        """Name what the module's prompts begin with, by prompts that have only that in common.
+
+        It is evaluated once for all processes: its state is kept in the cache folder.
+        """
+        common, *others = (PieceTokens(self.model).of(prompt) for prompt in prompts)
+        for tokens in others:
+            common = common[: n_common(common, tokens)]
+        self._prefixes[module] = common if len(common) >= MIN_TOKENS else []
 
     # -- the seam ---------------------------------------------------------------------------------------------------
 
@@ -99,15 +116,24 @@ class LlamaEngine:
             tokens = conversation.pieces.of(prompt)
             if len(tokens) + max_tokens > self.n_ctx:
                 raise ContextWindowExceeded(len(tokens) + max_tokens, self.n_ctx)
+            started = time.perf_counter()
+            n_cached, n_computed = self._reuse(conversation, tokens)
+            prefix_s = time.perf_counter() - started
             digest = zlib.crc32(np.asarray(tokens, dtype=np.int32).tobytes())
             decoding = Decoding(
                 self._vocabulary,
                 tokens,
-                conversation.context.n_common(0, tokens),
+                n_cached,
                 Sampler(sampling, digest),
                 Drafts(conversation.acceptance, tokens) if self._has_drafts else None,
             )
             completion = yield from self._drive(conversation.context, decoding.steps(grammar, max_tokens))
+            completion = replace(
+                completion,
+                n_reused=completion.n_reused - n_computed,
+                n_prefilled=completion.n_prefilled + n_computed,
+                prefill_s=completion.prefill_s + prefix_s,
+            )
             conversation.pieces.add(
                 completion.text, self._vocabulary.text_tokens(completion.text, decoding.written)
             )
@@ -135,16 +161,40 @@ class LlamaEngine:
         if self._is_closed:
             raise EngineError("the engine is closed")
         if module not in self._conversations:
+            adapter = self.adapters.get(module)
             context = Context(
                 self.model,
                 n_ctx=self.n_ctx,
                 n_threads=self.n_threads,
                 flag=self._flag,
                 n_rows=1 + MAX_DRAFT if self._has_drafts else 1,
-                adapter=self.adapters.get(module),
+                adapter=adapter,
             )
-            self._conversations[module] = _Conversation(context, PieceTokens(self.model), Acceptance(_COST))
+            weights = [self.model.path, *([adapter.path] if adapter else [])]
+            states = PrefixStates(cache_folder() / "prefixes", weights, [self.n_ctx])
+            self._conversations[module] = _Conversation(
+                context,
+                PieceTokens(self.model),
+                Acceptance(self._draft_cost),
+                self._prefixes.get(module, []),
+                states,
+            )
         return self._conversations[module]
+
+    def _reuse(self, conversation: _Conversation, tokens: list[int]) -> tuple[int, int]:
+        """How many of the prompt's first tokens the KV cache holds, and how many of these were evaluated for it now."""
+        context, prefix = conversation.context, conversation.prefix
+        n_cached = context.n_common(0, tokens)
+        n_prefix = n_common(prefix, tokens)
+        if n_prefix <= n_cached or n_prefix < len(prefix) // 2:
+            return n_cached, 0
+        state = conversation.states.load(prefix)
+        if state is not None and context.restore(0, state, prefix):
+            return n_prefix, 0
+        n_cached = context.n_common(0, prefix)
+        context.evaluate({0: Evaluation(n_cached, prefix[n_cached:])})
+        conversation.states.save(prefix, context.state(0))
+        return n_prefix, len(prefix) - n_cached
 
     def _drive(self, context: Context, steps: Steps) -> Generator[str, None, Completion]:
         """Evaluate what the loop asks for; yields its text."""

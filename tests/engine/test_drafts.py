@@ -98,6 +98,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def engines(tiny: Path) -> Iterator[tuple[LlamaEngine, LlamaEngine]]:
     """One with drafts, one without."""
     both = LlamaEngine(tiny, n_threads=1), LlamaEngine(tiny, n_threads=1, has_drafts=False)
+    both[0]._draft_cost = CHEAP  # so that drafts are tried
     yield both
     for engine in both:
         engine.close()
