@@ -128,7 +128,7 @@ def only(lark: str) -> Grammar:
     return lambda text: None if text else lark
 
 
-REPEATING = only('start: ("rows of " /[a-d]/ ", "){5,12} "!"\n')
+REPEATING = only('start: ("r " /[a-d]{5}/ ","){5,10} "!"\n')
 LETTERS = only("start: /[a-c]{60}/\n")
 
 
