@@ -152,7 +152,7 @@ class Modules:
             )
 
     def keep_prefixes(self, toolbox: Toolbox, formulation: Formulation) -> None:
-        """Tell the engine what every task's conversations begin with, by the prompts of two tasks as unlike as can be."""
+        """Tell the engine what every conversation begins with, by the prompts of two tasks as unlike as can be."""
         tasks = Task("1"), Task("Ann")
         steps = [Step((Subgoal(1, task.question),), ()) for task in tasks]
         self.engine.set_prefix(
