@@ -38,6 +38,20 @@ def parse_actions(text: str) -> tuple[Action, ...]:
         position += len(_SEPARATOR)
 
 
+def parse_unfinished(text: str) -> tuple[tuple[Action, ...], Action] | None:
+    """The whole actions of a text, and the last one as far as it is written; None unless its parenthesis is open."""
+    actions: list[Action] = []
+    position = 0
+    while targets := _TARGETS.match(text, position):
+        tool = _TOOL.match(text, targets.end())
+        if tool and _end_of_call(text, tool.end()) is None:
+            return tuple(actions), Action(tuple(targets[1].split(", ")), tool[1], text[tool.end() :])
+        action, end = _parse_action(text, position)
+        actions.append(action)
+        position = end + len(_SEPARATOR)
+    return None
+
+
 def _parse_action(text: str, position: int) -> tuple[Action, int]:
     targets = _TARGETS.match(text, position)
     if not targets:
@@ -55,12 +69,20 @@ def _parse_action(text: str, position: int) -> tuple[Action, int]:
 
 
 def _closing_parenthesis(text: str, position: int) -> int:
+    end = _end_of_call(text, position)
+    if end is None:
+        raise _error(text, len(text), "')'")
+    return end
+
+
+def _end_of_call(text: str, position: int) -> int | None:
+    """Where the first parenthesis too many stands."""
     depth = 1
     for index in range(position, len(text)):
         depth += {"(": 1, ")": -1}.get(text[index], 0)
         if depth == 0:
             return index
-    raise _error(text, len(text), "')'")
+    return None
 
 
 def _error(text: str, position: int, expected: str) -> ActionError:

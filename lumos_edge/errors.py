@@ -8,6 +8,7 @@ LumosError
 │   ├── OfflineError
 │   ├── DownloadError
 │   ├── ToolPackError
+│   ├── DatabaseError
 │   ├── TraceError
 │   ├── AddressError
 │   ├── McpError
@@ -94,6 +95,12 @@ class ToolPackError(UserFileError):
     """A tool pack is not there or does not load."""
 
     hint = "`lumos-edge tools list` shows what there is"
+
+
+class DatabaseError(UserFileError):
+    """A database cannot be opened, or is more than can be asked."""
+
+    hint = "expected a SQLite file; `sqlite3 FILE .schema` shows what is in it"
 
 
 class TraceError(UserFileError):

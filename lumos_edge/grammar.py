@@ -12,7 +12,7 @@ import re
 from collections.abc import Mapping
 from functools import lru_cache
 
-from lumos_edge.actions import parse_actions
+from lumos_edge.actions import parse_actions, parse_unfinished
 from lumos_edge.engine import Grammar
 from lumos_edge.maths.lark import lark_rules
 from lumos_edge.toolbox import (
@@ -21,6 +21,8 @@ from lumos_edge.toolbox import (
     ArgumentKind,
     ChoiceArgument,
     FormulaArgument,
+    Language,
+    LanguageArgument,
     NumberArgument,
     ReferenceArgument,
     ReferencesArgument,
@@ -29,7 +31,7 @@ from lumos_edge.toolbox import (
     Toolbox,
     ValueTypes,
 )
-from lumos_edge.trajectory import Formulation
+from lumos_edge.trajectory import Action, Formulation
 
 MAX_TARGETS = 3
 """Results that one action may name in a generated text."""
@@ -79,24 +81,42 @@ def actions_grammar(
     first = 1 + max((int(name[1:]) for name in bindings if name != "Output"), default=0)
 
     def grammar(text: str) -> str | None:
-        next_target = _NEXT_TARGET.search(text)
-        if text and not next_target:
+        unfinished = parse_unfinished(text)
+        next_target = None if unfinished else _NEXT_TARGET.search(text)
+        if text and not next_target and not unfinished:
             return None
-        actions = parse_actions(text[: next_target.start()]) if next_target else ()
+        before = parse_actions(text[: next_target.start()]) if next_target else ()
+        actions, written = unfinished or (before, None)
+        number = first + sum(len(action.targets) for action in actions)
+        may_output, may_continue = formulation == "onetime", len(actions) + 1 < max_actions
+        if written:
+            is_output = written.targets == ("Output",)
+            tail = _tail(number + 1, may_output=may_output, may_continue=may_continue and not is_output)
+            return _argument_part(toolbox, written, tail)
         types = dict(bindings)
         for action in actions:
             types |= dict.fromkeys(action.targets, toolbox.result_types(action, types))
-        number = first + sum(len(action.targets) for action in actions)
         return _action_part(
             toolbox,
             types,
             number,
             target=next_target[1] if next_target else "",
-            may_output=formulation == "onetime",
-            may_continue=len(actions) + 1 < max_actions,
+            may_output=may_output,
+            may_continue=may_continue,
         )
 
     return grammar
+
+
+def _argument_part(toolbox: Toolbox, written: Action, tail: str) -> str | None:
+    """What comes next of an argument in a language; None where its text was cut off anywhere else."""
+    tool = toolbox.tools[written.tool]
+    if tool.language is None:
+        return None
+    rules = toolbox.resource(tool.language).rules(tool.last_argument(written.arguments))
+    return (
+        "\n".join(["start: l0_argument", _in_namespace("l0", rules), f'l0_argument_end: ")" {tail}']) + "\n"
+    )
 
 
 def _action_part(
@@ -113,18 +133,45 @@ def _action_part(
     is_output = target == "Output"
     alternatives = []
     for count in range(1, 2 if is_output else MAX_TARGETS + 1):
-        calls = [f"call_{index}" for index, tool in enumerate(tools) if count == 1 or tool.many_results]
+        calls = [
+            f"call_{index}"
+            for index, tool in enumerate(tools)
+            if (count == 1 or tool.many_results) and not tool.language
+        ]
         if calls:
             more = "".join(f", R{number + index}" for index in range(1, count))
             tail = _tail(number + count, may_output=may_output, may_continue=may_continue and not is_output)
             alternatives.append(f'"{more} = " ({" | ".join(calls)}) {tail}')
+    spoken = [f"call_{index}" for index, tool in enumerate(tools) if tool.language]
+    if spoken:
+        alternatives.append(f'" = " ({" | ".join(spoken)})')
     if is_output and types:
         alternatives.append(f'" = " ({_names(types)}) "\\n"?')
     begin = "" if target else f'"R{number}" '
     rules = [f"start: {begin}({' | '.join(alternatives)})"]
+    languages = list(dict.fromkeys(tool.language for tool in tools if tool.language))
     for index, tool in enumerate(tools):
-        rules += _call(f"call_{index}", tool, types)
+        rules += _call(f"call_{index}", tool, types, languages)
+    tail = _tail(number + 1, may_output=may_output, may_continue=may_continue and not is_output)
+    for index, language in enumerate(languages):
+        rules.append(_in_namespace(f"l{index}", toolbox.resource(language).rules("")))
+        rules.append(f'l{index}_argument_end: ")" {tail}')
     return "\n".join([*rules, *_argument_rules(tools, types)]) + "\n"
+
+
+_IDENTIFIER = re.compile(r'"(?:[^"\\]|\\.)*"|/(?:[^/\\]|\\.)*/|([A-Za-z_]\w*)')
+
+
+def _in_namespace(name: str, rules: str) -> str:
+    """The same Lark rules with names of their own, so that two languages can stand in one grammar."""
+
+    def renamed(match: re.Match[str]) -> str:
+        identifier: str | None = match[1]
+        if identifier is None:
+            return match[0]
+        return f"{name.upper() if identifier[0].isupper() else name}_{identifier}"
+
+    return _IDENTIFIER.sub(renamed, rules)
 
 
 def _argument_rules(tools: list[Tool], types: Mapping[str, ValueTypes]) -> list[str]:
@@ -165,8 +212,13 @@ MORE_WORDS: /[^()\n\p{{C}}]{{1,{MAX_TEXT // 4}}}/
 """
 
 
-def _call(rule: str, tool: Tool, types: Mapping[str, ValueTypes]) -> list[str]:
-    """The rule of that name for a call of the tool, and what it refers to."""
+def _call(
+    rule: str, tool: Tool, types: Mapping[str, ValueTypes], languages: list[type[Language]]
+) -> list[str]:
+    """The rule of that name for a call of the tool, and what it refers to.
+
+    An argument in a language ends the call itself, where it is whole.
+    """
     parts = [_literal(f"{tool.name}(")]
     rules: list[str] = []
     if tool.parameters and tool.parameters[0].label:
@@ -181,6 +233,8 @@ def _call(rule: str, tool: Tool, types: Mapping[str, ValueTypes]) -> list[str]:
             )
             parts.append(name)
             continue
+        if isinstance(parameter.kind, LanguageArgument):
+            return [f"{rule}: {' '.join(parts)} l{languages.index(parameter.kind.language)}_argument", *rules]
         parts.append(_argument(parameter.kind, types))
         if separator:
             parts.append(_literal(separator))
@@ -196,6 +250,7 @@ def _argument(kind: ArgumentKind, types: Mapping[str, ValueTypes]) -> str:
         return "text"
     if isinstance(kind, ChoiceArgument):
         return f"({' | '.join(map(_literal, kind.words))})"
+    assert not isinstance(kind, LanguageArgument)
     names = f"({_names({name: found for name, found in types.items() if found & kind.types})})"
     return names if isinstance(kind, ReferenceArgument) else f'"[" {names} (", " {names}){{0,7}} "]"'
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from fractions import Fraction
 
 from lumos_edge.errors import StepError
 from lumos_edge.maths.evaluation import evaluate
 from lumos_edge.maths.formula import Constant
 from lumos_edge.maths.parser import parse
+from lumos_edge.values import Cell, Rows
 
 _UNITS = re.compile(r"^[\s$€£]+|[\s.%$€£]+$")
 
@@ -24,6 +26,35 @@ def is_correct(answer: str, expected: str) -> bool:
         return _plain(answer) == _plain(expected)
     decimals = len(_plain(expected).rpartition(".")[2]) if "." in expected else 0
     return found == wanted or (decimals > 0 and round(found, decimals) == wanted)
+
+
+def is_correct_rows(answer: Rows, expected: Rows, *, is_ordered: bool) -> bool:
+    """Whether a query found the same rows, in any order unless `is_ordered`; what its columns are called is nothing.
+
+    Numbers are equal to nine digits, whether they are stored as whole ones or not. Rows beyond a limit are not known:
+    where some were cut off, nothing is correct.
+    """
+    if answer.is_cut or expected.is_cut:
+        return False
+    found, wanted = ([tuple(map(_comparable, row)) for row in rows.rows] for rows in (answer, expected))
+    return found == wanted if is_ordered else Counter(found) == Counter(wanted)
+
+
+def is_ordered(statement: str) -> bool:
+    """Whether the order of a statement's rows is part of what it says: it has an ORDER BY of its own."""
+    rest = re.sub(r"'(?:[^']|'')*'", "", statement)
+    while "(" in rest and ")" in rest:
+        inner = re.sub(r"\([^()]*\)", "", rest)
+        if inner == rest:
+            break
+        rest = inner
+    return re.search(r"\bORDER\s+BY\b", rest, re.IGNORECASE) is not None
+
+
+def _comparable(cell: Cell) -> Cell:
+    if cell is None or isinstance(cell, str):
+        return cell
+    return float(f"{cell:.9g}")
 
 
 def _plain(text: str) -> str:

@@ -332,8 +332,9 @@ class FewshotTemplate:
         """See `PromptTemplate.planner`."""
         messages = [Message("system", _PLAN_SYSTEM if formulation == "onetime" else _NEXT_SYSTEM)]
         for example in toolbox.examples:
-            messages += _solved_plan(f"Task: {example.question}", example, toolbox, formulation)
-        messages += _planner_turns(f"Task: {task.question.strip()}", toolbox, steps)
+            given = _given(example.environment, example.question)
+            messages += _solved_plan(given, example, toolbox, formulation)
+        messages += _planner_turns(_given(toolbox.environment, task.question), toolbox, steps)
         return self.chat.lay_out(messages)
 
     def grounder(
@@ -342,10 +343,16 @@ class FewshotTemplate:
         """See `PromptTemplate.grounder`."""
         messages = [Message("system", _GROUND_SYSTEM + interface_text(toolbox))]
         for example in toolbox.examples:
-            messages += _solved_grounding(f"Task: {example.question}\n", example, toolbox, formulation)
-        header = f"Task: {task.question.strip()}\n"
+            given = _given(example.environment, example.question)
+            messages += _solved_grounding(f"{given}\n", example, toolbox, formulation)
+        header = _given(toolbox.environment, task.question) + "\n"
         messages += _grounder_turns(header, toolbox, steps, current, formulation)
         return self.chat.lay_out(messages)
+
+
+def _given(environment: str, question: str) -> str:
+    """The task after what it is set in, which is the same for the next question."""
+    return f"{environment}\nTask: {question.strip()}" if environment else f"Task: {question.strip()}"
 
 
 # Texts that may be control tokens; the vocabulary decides.

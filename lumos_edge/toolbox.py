@@ -13,6 +13,7 @@ their parser and their type check. What a parameter's annotation means in an act
     Text, ... or a union          an earlier result of that type: R1
     tuple[Number, ...]            earlier results in brackets: [R1, R2]
     Literal["a", "b"]             one of these words
+    Annotated[str, Database]      a text in the language of that resource, such as a statement
     Context, a Resource           nothing: the executor fills it in
 """
 
@@ -23,6 +24,7 @@ import inspect
 import re
 import sys
 import types
+from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,6 +85,35 @@ class Resource:
     wanted: ClassVar[str] = "a resource"
     """What the user has to give, and how, for the error message when a tool finds none."""
 
+    def describe(self) -> str:
+        """What the modules are told of it before the task; "" for nothing."""
+        return ""
+
+    def write_json(self) -> dict[str, Any] | None:
+        """What a replay needs to describe it and to check arguments, as JSON data; None for nothing."""
+        return None
+
+    @classmethod
+    def read_json(cls, data: dict[str, Any]) -> Resource:
+        """What stands for it in a replay: the inverse of `write_json`. Raises KeyError, TypeError, ValueError."""
+        raise ValueError(f"{cls.__name__} is not recorded")
+
+
+class Language(Resource):
+    """A resource that knows what may be said of it, such as the statements that fit a database's schema."""
+
+    @abstractmethod
+    def rules(self, written: str) -> str:
+        """Lark rules for how an argument goes on, from the rule `argument` on, after what is written of it.
+
+        Where it is whole they use the rule `argument_end`. A text that the rules end anywhere else is only a part: it
+        goes on with the rules for what is written by then. Whatever comes of them passes `check`.
+        """
+
+    @abstractmethod
+    def check(self, text: str) -> None:
+        """Raise ActionError where the text does not fit the resource."""
+
 
 R = TypeVar("R", bound=Resource)
 
@@ -102,6 +133,13 @@ class NumberArgument:
 @dataclass(frozen=True)
 class TextArgument:
     """Free text."""
+
+
+@dataclass(frozen=True)
+class LanguageArgument:
+    """A text in the language of the toolbox's resource of this class; it is a tool's last argument."""
+
+    language: type[Language]
 
 
 @dataclass(frozen=True)
@@ -126,7 +164,13 @@ class ChoiceArgument:
 
 
 ArgumentKind: TypeAlias = (
-    FormulaArgument | NumberArgument | TextArgument | ReferenceArgument | ReferencesArgument | ChoiceArgument
+    FormulaArgument
+    | NumberArgument
+    | TextArgument
+    | LanguageArgument
+    | ReferenceArgument
+    | ReferencesArgument
+    | ChoiceArgument
 )
 
 Argument: TypeAlias = Formula | str | tuple[str, ...]
@@ -158,7 +202,26 @@ class Tool:
 
     def parse_arguments(self, text: str) -> tuple[Argument, ...]:
         """The typed arguments of the text between the parentheses; raises ActionError."""
-        arguments = []
+        if text and not self.parameters:
+            raise ActionError(f"{self.name} has no arguments, found {text[:40]!r}")
+        return tuple(
+            _parse_argument(part, parameter, self.name)
+            for part, parameter in zip(self._split(text), self.parameters, strict=True)
+        )
+
+    @property
+    def language(self) -> type[Language] | None:
+        """The language that its last argument is in, if it is in one."""
+        kind = self.parameters[-1].kind if self.parameters else None
+        return kind.language if isinstance(kind, LanguageArgument) else None
+
+    def last_argument(self, text: str) -> str:
+        """The text of the last argument as far as it is written; raises ActionError."""
+        return self._split(text)[-1]
+
+    def _split(self, text: str) -> list[str]:
+        """The text of each argument, without its label."""
+        parts = []
         rest = text
         for index, parameter in enumerate(self.parameters):
             prefix = f"{parameter.label}: " if parameter.label else ""
@@ -170,8 +233,8 @@ class Tool:
             part = rest
             if index + 1 < len(self.parameters):
                 part, rest = _split(rest, self.separator(index), parameter, self.name)
-            arguments.append(_parse_argument(part, parameter, self.name))
-        return tuple(arguments)
+            parts.append(part)
+        return parts
 
     def separator(self, index: int) -> str:
         """What stands between the parameter of that index and the next one, up to its label."""
@@ -271,11 +334,7 @@ def _make_tool(
     hints = get_type_hints(function, include_extras=True)
     returns = hints.pop("return", None)
     many = get_origin(returns) is tuple
-    resources = {
-        parameter: hint
-        for parameter, hint in hints.items()
-        if isinstance(hint, type) and issubclass(hint, Resource)
-    }
+    resources = {parameter: hint for parameter, hint in hints.items() if _is_subclass(hint, Resource)}
     parameters = tuple(
         Parameter(parameter, labels.get(parameter, ""), _argument_kind(hint, name, parameter))
         for parameter, hint in hints.items()
@@ -284,6 +343,8 @@ def _make_tool(
     if not interface:
         documentation = (inspect.getdoc(function) or "").partition("\n")[0].rstrip(".")
         interface = f"{name}({', '.join(p.name for p in parameters)}): {documentation}"
+    if any(isinstance(parameter.kind, LanguageArgument) for parameter in parameters[:-1]):
+        raise TypeError(f"{name}: an argument in a language must be the last one")
     return Tool(
         name=name,
         interface=interface,
@@ -300,6 +361,8 @@ def _make_tool(
 def _argument_kind(hint: Any, tool: str, parameter: str) -> ArgumentKind:
     if get_origin(hint) is Annotated and get_args(hint)[0] == Formula:
         return FormulaArgument(get_args(hint)[1])
+    if get_origin(hint) is Annotated and _is_subclass(get_args(hint)[1], Language):
+        return LanguageArgument(get_args(hint)[1])
     if hint is str:
         return TextArgument()
     if hint is Number:
@@ -309,6 +372,10 @@ def _argument_kind(hint: Any, tool: str, parameter: str) -> ArgumentKind:
     if get_origin(hint) is tuple:
         return ReferencesArgument(_value_types(get_args(hint)[0], tool, parameter))
     return ReferenceArgument(_value_types(hint, tool, parameter))
+
+
+def _is_subclass(hint: Any, parent: type) -> bool:
+    return isinstance(hint, type) and issubclass(hint, parent)
 
 
 def _value_types(hint: Any, tool: str, where: str) -> ValueTypes:
@@ -333,11 +400,13 @@ class Call:
 class Example:
     """A solved task that shows a chat model how subgoals are set and grounded.
 
-    `solution` has for each subgoal its text, its actions as text and the last action's result as text.
+    `solution` has for each subgoal its text, its actions as text and the last action's result as text; `environment`
+    is what the modules are told of the resources.
     """
 
     question: str
     solution: tuple[tuple[str, str, str], ...]
+    environment: str = ""
 
     def steps(self, formulation: Formulation) -> tuple[Step, ...]:
         """The solution as steps: one for each subgoal, or all in one in the onetime formulation."""
@@ -393,6 +462,11 @@ class Toolbox:
             for kind in tool.resources.values():
                 self.resource(kind)
 
+    @property
+    def environment(self) -> str:
+        """What the modules are told of the resources before the task."""
+        return "\n".join(filter(None, (resource.describe() for resource in self.resources)))
+
     def check(self, action: Action, bindings: Mapping[str, ValueTypes]) -> Call:
         """Parse an action's arguments and check their types against those of the results so far.
 
@@ -408,6 +482,8 @@ class Toolbox:
             raise ActionError(f"{tool.name} has one result, {len(action.targets)} are named: {action}")
         arguments = tool.parse_arguments(action.arguments)
         for parameter, argument in zip(tool.parameters, arguments, strict=True):
+            if isinstance(parameter.kind, LanguageArgument):
+                self.resource(parameter.kind.language).check(str(argument))
             for name in argument_references(parameter, argument):
                 self._check_types(action, name, bindings, accepted_types(parameter.kind))
         return Call(tool, arguments)

@@ -48,6 +48,11 @@ def _describe(agent: Agent, task: Task, model: dict[str, Any]) -> dict[str, Any]
         "planner_template": templates.write_json(agent.planner_template),
         "grounder_template": templates.write_json(agent.grounder_template),
         "tools": [str(pack) for pack in agent.toolbox.sources],
+        "resources": {
+            type(resource).__name__: data
+            for resource in agent.toolbox.resources
+            if (data := resource.write_json()) is not None
+        },
         "budget": asdict(agent.budget),
         "sampling": asdict(agent.sampling),
         "question": task.question,
@@ -70,7 +75,7 @@ class Trace:
                 engine,
                 templates.read_json(run["planner_template"]),
                 templates.read_json(run["grounder_template"]),
-                Toolbox.of_packs(run["tools"]),
+                self._toolbox(),
                 formulation=run["formulation"],
                 # Its time limit was the recorded machine's; a replay ends where the record does.
                 budget=replace(Budget(**run["budget"]), timeout_s=0.0),
@@ -81,6 +86,14 @@ class Trace:
         # A library or a database may have changed, or not be here: what tools found there is part of the record.
         agent.executor = Executor(agent.toolbox, self._executed)
         return agent
+
+    def _toolbox(self) -> Toolbox:
+        """The tools of the run, with what was recorded of their resources in the place of these."""
+        tools = Toolbox.of_packs(self.run["tools"])
+        kinds = {kind.__name__: kind for tool in tools.tools.values() for kind in tool.resources.values()}
+        recorded = self.run.get("resources", {})
+        resources = [kinds[name].read_json(data) for name, data in recorded.items()]
+        return Toolbox.of_packs(self.run["tools"], resources)
 
     @property
     def _executed(self) -> list[tuple[Action, Result]]:

@@ -1,6 +1,6 @@
 """The typed results of actions, and how each is shown to a module and to the user.
 
-`str(value)` is that text; it is exact, so `read_json(write_json(v)) == v`.
+`str(value)` is that text; it is exact but for rows, of which it shows the first. `read_json(write_json(v)) == v`.
 """
 
 from __future__ import annotations
@@ -86,9 +86,44 @@ class Items:
         return ", ".join(map(str, self.items))
 
 
-Value: TypeAlias = Number | Expression | Equation | Interval | Boolean | Text | Items
+Cell: TypeAlias = str | int | float | None
+"""A value of a database; floats are finite."""
 
-VALUE_TYPES: tuple[type[Value], ...] = (Number, Expression, Equation, Interval, Boolean, Text, Items)
+_SHOWN_ROWS = 12
+_SHOWN_CELL = 60
+
+
+@dataclass(frozen=True)
+class Rows:
+    """What a query found. `is_cut`: there were more rows than the limit."""
+
+    columns: tuple[str, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+    is_cut: bool = False
+
+    def __str__(self) -> str:
+        """One line for a module, the first rows only: `4`, `Asia, Europe`, `(Asia, 51); (Europe, 46)`."""
+        shown = [_row_text(row) for row in self.rows[:_SHOWN_ROWS]]
+        rest = len(self.rows) - len(shown)
+        if rest:
+            shown.append(f"... ({len(self.rows):,}{' or more' if self.is_cut else ''} rows)")
+        return ("; " if len(self.columns) > 1 else ", ").join(shown) or "no rows"
+
+
+def _row_text(row: tuple[Cell, ...]) -> str:
+    cells = [cell_text(cell).replace("\n", " ") for cell in row]
+    shown = [cell if len(cell) <= _SHOWN_CELL else cell[:_SHOWN_CELL] + "..." for cell in cells]
+    return shown[0] if len(shown) == 1 else f"({', '.join(shown)})"
+
+
+def cell_text(cell: Cell) -> str:
+    """A cell as text; NULL is shown as SQL writes it."""
+    return "NULL" if cell is None else str(cell)
+
+
+Value: TypeAlias = Number | Expression | Equation | Interval | Boolean | Text | Items | Rows
+
+VALUE_TYPES: tuple[type[Value], ...] = (Number, Expression, Equation, Interval, Boolean, Text, Items, Rows)
 
 
 def value_of(formula: Formula) -> Value:
@@ -118,9 +153,12 @@ def formula_of(value: Value) -> Formula | None:
 
 
 def write_json(value: Value) -> dict[str, Any]:
-    """`{"type": "Number", "text": "72"}`; items hold their own such objects."""
+    """`{"type": "Number", "text": "72"}`; items hold their own such objects, rows their cells."""
     if isinstance(value, Items):
         return {"type": "Items", "items": [write_json(item) for item in value.items]}
+    if isinstance(value, Rows):
+        rows = [list(row) for row in value.rows]
+        return {"type": "Rows", "columns": list(value.columns), "rows": rows, "is_cut": value.is_cut}
     return {"type": type(value).__name__, "text": str(value)}
 
 
@@ -129,7 +167,17 @@ def read_json(data: dict[str, Any]) -> Value:
     kind = data["type"]
     if kind == "Items":
         return Items(tuple(read_json(item) for item in data["items"]))
+    if kind == "Rows":
+        return _read_rows(data)
     return _READERS[kind](data["text"])
+
+
+def _read_rows(data: dict[str, Any]) -> Rows:
+    rows = tuple(map(tuple, data["rows"]))
+    cells = [cell for row in (data["columns"], *rows) for cell in row]
+    if not all(cell is None or isinstance(cell, (str, int, float)) for cell in cells):
+        raise ValueError("rows have cells of text, numbers and null only")
+    return Rows(tuple(data["columns"]), rows, data["is_cut"])
 
 
 def _read_equation(text: str) -> Value:

@@ -25,6 +25,7 @@ LAYERS = (
     "toolbox",
     "functions",
     "mcp_tools",
+    "sql/*",
     "engine",  # the seam alone: what an engine is asked and what it gives
     "grammar",
     "templates",

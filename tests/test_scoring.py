@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from lumos_edge.scoring import is_correct
+from lumos_edge.scoring import is_correct, is_correct_rows, is_ordered
+from lumos_edge.values import Rows
 
 
 @pytest.mark.parametrize(
@@ -42,3 +43,51 @@ def test_right(answer: str, expected: str) -> None:
 )
 def test_wrong(answer: str, expected: str) -> None:
     assert not is_correct(answer, expected)
+
+
+ROWS = Rows(("name", "n"), (("a", 1), ("b", 2.5), ("b", 2.5)))
+
+
+def test_rows_are_compared_in_any_order_unless_the_query_orders() -> None:
+    turned = Rows(("x", "y"), ROWS.rows[::-1])
+    assert is_correct_rows(turned, ROWS, is_ordered=False)
+    assert not is_correct_rows(turned, ROWS, is_ordered=True)
+    assert is_correct_rows(ROWS, ROWS, is_ordered=True)
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        (("a", 1), ("b", 2.5)),  # a row twice is two rows
+        (("a", 1), ("a", 1), ("b", 2.5)),
+        (("a", "1"), ("b", 2.5), ("b", 2.5)),
+        ((1, "a"), (2.5, "b"), (2.5, "b")),
+        (("a", None), ("b", 2.5), ("b", 2.5)),
+    ],
+)
+def test_other_rows_are_wrong(rows: tuple[tuple[str | int | float | None, ...], ...]) -> None:
+    assert not is_correct_rows(Rows(("name", "n"), rows), ROWS, is_ordered=False)
+
+
+def test_numbers_are_equal_however_they_are_stored() -> None:
+    thirds = Rows(("n",), ((1 / 3,), (2,)))
+    assert is_correct_rows(Rows(("n",), ((0.333333333333,), (2.0,))), thirds, is_ordered=True)
+
+
+def test_rows_that_were_cut_off_are_not_known() -> None:
+    cut = Rows(ROWS.columns, ROWS.rows, True)
+    assert not is_correct_rows(cut, cut, is_ordered=False)
+
+
+@pytest.mark.parametrize(
+    ("statement", "answer"),
+    [
+        ("SELECT a FROM t ORDER BY b", True),
+        ("select a from t order  by b limit 1", True),
+        ("SELECT a FROM t", False),
+        ("SELECT a FROM t WHERE b IN (SELECT MAX(c) FROM u ORDER BY d)", False),
+        ("SELECT a FROM t WHERE b = 'ORDER BY (' AND c = ')'", False),
+    ],
+)
+def test_an_order_of_the_whole_statement_counts(statement: str, answer: bool) -> None:
+    assert is_ordered(statement) is answer

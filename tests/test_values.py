@@ -19,6 +19,7 @@ from lumos_edge.values import (
     Interval,
     Items,
     Number,
+    Rows,
     Text,
     Value,
     formula_of,
@@ -39,6 +40,9 @@ leaves: st.SearchStrategy[Value] = st.one_of(
         lambda text: Expression(parse(text, "calculation"))
     ),
     st.just(Equation(x, Operation("+", x, two))),
+    st.lists(
+        st.tuples(st.none() | st.text() | st.integers(), st.floats(allow_nan=False, allow_infinity=False))
+    ).map(lambda rows: Rows(("a", "b"), tuple(rows), len(rows) > 2)),
 )
 values = leaves | st.lists(leaves, max_size=3).map(lambda items: Items(tuple(items)))
 
@@ -58,6 +62,11 @@ def test_json_both_ways(value: Value) -> None:
         (Boolean(True), "True"),
         (Equation(x, two), "x = 2"),
         (Items((Number(Fraction(-3)), Number(Fraction(3)))), "-3, 3"),
+        (Rows(("n",), ((4,),)), "4"),
+        (Rows(("name",), (("Asia",), (None,))), "Asia, NULL"),
+        (Rows(("name", "n"), (("a\nb", 1.5), ("c" * 61, 2))), f"(a b, 1.5); ({'c' * 60}..., 2)"),
+        (Rows(("n",), ()), "no rows"),
+        (Rows(("n",), ((1,),) * 14, True), f"{'1, ' * 12}... (14 or more rows)"),
         (Text("the Nile"), "the Nile"),
     ],
 )
