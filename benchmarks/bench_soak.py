@@ -2,13 +2,14 @@
 
     python benchmarks/bench_soak.py [--n 1000] [--pack nano]
 
-Resident memory after the 50th question and at the end, threads and open files before the first and after `close`. Linux.
-The last line of stdout is one JSON document.
+Resident memory after the 50th question and at the end, threads and open files before the first and after `close`
+(Linux). The last line of stdout is one JSON document.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import gc
 import json
 import statistics
@@ -45,10 +46,8 @@ def soak(agent: Agent, n: int) -> tuple[list[float], list[float], int]:
     memory, seconds, n_answered = [], [], 0
     for number in range(n):
         started = time.perf_counter()
-        try:
+        with contextlib.suppress(BudgetExceeded):  # no answer within the limits is none, too
             n_answered += agent.ask(question(number)).answer is not None
-        except BudgetExceeded:
-            pass  # no answer within the limits is one, too
         seconds.append(time.perf_counter() - started)
         memory.append(resident_mb())
         if number % 50 == 49:
