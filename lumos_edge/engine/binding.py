@@ -110,6 +110,14 @@ class Model:
             self._n_users += 1
         return self
 
+    @property
+    def is_recurrent(self) -> bool:
+        """Whether a part of it (Mamba, hybrids such as LFM2) has one state for all of its past.
+
+        Nothing can be taken away from that again: no rejected draft, and no other end of a conversation.
+        """
+        return bool(lib.llama_model_is_recurrent(self.handle) or lib.llama_model_is_hybrid(self.handle))
+
     def metadata(self, key: str) -> str | None:
         """A value of the file's metadata as text; None when there is none."""
         return _metadata(lib.llama_model_meta_val_str, self.handle, key)

@@ -91,8 +91,11 @@ class Context:
         lib.llama_set_n_threads(self.handle, n_decode, n_prefill)
 
     def n_common(self, sequence: int, tokens: list[int]) -> int:
-        """How many of these tokens a sequence begins with."""
-        return n_common(self.tokens[sequence], tokens)
+        """How many of these tokens a sequence begins with, and can keep while the rest of it is dropped."""
+        common = n_common(self.tokens[sequence], tokens)
+        if self.model.is_recurrent and (common < len(self.tokens[sequence]) or common == len(tokens)):
+            return 0
+        return common
 
     def keep(self, sequence: int, n_kept: int) -> None:
         """Drop what a sequence has beyond its first `n_kept` tokens."""
@@ -155,7 +158,8 @@ class Context:
             return
         # Whatever of the batch was evaluated is removed, so that `tokens` says what is in the cache.
         for sequence in {entry.sequence for entry in entries}:
-            lib.llama_memory_seq_rm(self.memory, sequence, len(self.tokens[sequence]), -1)
+            if not lib.llama_memory_seq_rm(self.memory, sequence, len(self.tokens[sequence]), -1):
+                self.keep(sequence, 0)
         if code == 2:
             raise Cancelled("cancelled")
         raise EngineError(f"llama_decode failed with {code}: {LOG.last()}")

@@ -73,7 +73,7 @@ class LlamaEngine:
             self.model.close()
             raise
         self._vocabulary = Vocabulary(self.model)
-        self._has_drafts = has_drafts
+        self._has_drafts = has_drafts and not self.model.is_recurrent
         self._draft_cost = _COST
         self._conversations: dict[Module, _Conversation] = {}
         self._prefixes: dict[Module, list[int]] = {}
@@ -96,7 +96,8 @@ class LlamaEngine:
         common, *others = (PieceTokens(self.model).of(prompt) for prompt in prompts)
         for tokens in others:
             common = common[: n_common(common, tokens)]
-        self._prefixes[module] = common if len(common) >= MIN_TOKENS else []
+        is_worth_it = len(common) >= MIN_TOKENS and not self.model.is_recurrent
+        self._prefixes[module] = common if is_worth_it else []
 
     # -- the seam ---------------------------------------------------------------------------------------------------
 

@@ -37,16 +37,51 @@ def write_bpe_model(
     writer = _writer(path, len(tokens), n_ctx)
     for key, value in (metadata or {}).items():
         writer.add_string(key, value)
-    writer.add_tokenizer_model("gpt2")
-    writer.add_tokenizer_pre("gpt-2")
-    writer.add_token_list(tokens)
-    writer.add_token_types([3] * len(CONTROL) + [1] * (len(tokens) - len(CONTROL)))
-    writer.add_token_merges(merges)
-    writer.add_bos_token_id(0)
-    writer.add_eos_token_id(1)
+    _add_byte_vocabulary(writer, tokens, merges)
     if chat_template:
         writer.add_chat_template(chat_template)
     return _finish(writer, path, len(tokens), seed, is_tied=is_tied)
+
+
+def write_recurrent_model(path: Path) -> Path:
+    """A Mamba with a vocabulary of bytes."""
+    tokens = [*CONTROL, *_BYTES, "go"]
+    n_inner, n_state, n_rank = 128, 8, 4
+    writer = gguf.GGUFWriter(path, "mamba")
+    for add, value in (
+        (writer.add_context_length, 4096),
+        (writer.add_embedding_length, N_EMBD),
+        (writer.add_feed_forward_length, 0),
+        (writer.add_head_count, 0),
+        (writer.add_block_count, N_LAYER),
+        (writer.add_ssm_conv_kernel, 4),
+        (writer.add_ssm_inner_size, n_inner),
+        (writer.add_ssm_state_size, n_state),
+        (writer.add_ssm_time_step_rank, n_rank),
+        (writer.add_layer_norm_rms_eps, 1e-5),
+    ):
+        add(value)
+    _add_byte_vocabulary(writer, tokens, ["g o"])
+    random = np.random.default_rng(7)
+    shapes: dict[str, tuple[int, ...]] = dict.fromkeys(
+        ("token_embd.weight", "output.weight"), (len(tokens), N_EMBD)
+    )
+    ones: dict[str, tuple[int, ...]] = {"output_norm.weight": (N_EMBD,)}
+    for layer in (f"blk.{index}" for index in range(N_LAYER)):
+        shapes[f"{layer}.ssm_in.weight"] = (2 * n_inner, N_EMBD)
+        shapes[f"{layer}.ssm_conv1d.weight"] = (n_inner, 4)
+        shapes[f"{layer}.ssm_x.weight"] = (n_rank + 2 * n_state, n_inner)
+        shapes[f"{layer}.ssm_dt.weight"] = (n_inner, n_rank)
+        shapes[f"{layer}.ssm_out.weight"] = (N_EMBD, n_inner)
+        shapes |= {f"{layer}.ssm_{name}.bias": (n_inner,) for name in ("conv1d", "dt")}
+        ones |= {f"{layer}.attn_norm.weight": (N_EMBD,), f"{layer}.ssm_d": (n_inner,)}
+        writer.add_tensor(f"{layer}.ssm_a", -np.ones((n_inner, n_state), np.float32))
+    for name, shape in shapes.items():
+        writer.add_tensor(name, random.normal(0, 0.3, shape).astype(np.float32))
+    for name, shape in ones.items():
+        writer.add_tensor(name, np.ones(shape, np.float32))
+    _write(writer)
+    return path
 
 
 def write_spm_model(path: Path) -> Path:
@@ -103,6 +138,16 @@ def _writer(path: Path, n_vocab: int, n_ctx: int) -> gguf.GGUFWriter:
     writer.add_rope_dimension_count(N_EMBD // N_HEAD)
     writer.add_vocab_size(n_vocab)
     return writer
+
+
+def _add_byte_vocabulary(writer: gguf.GGUFWriter, tokens: list[str], merges: list[str]) -> None:
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre("gpt-2")
+    writer.add_token_list(tokens)
+    writer.add_token_types([3] * len(CONTROL) + [1] * (len(tokens) - len(CONTROL)))
+    writer.add_token_merges(merges)
+    writer.add_bos_token_id(0)
+    writer.add_eos_token_id(1)
 
 
 def _finish(
