@@ -9,7 +9,6 @@ Source of both: Agent Lumos, arXiv 2311.05657, section 2.3.
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack
@@ -36,7 +35,7 @@ from lumos_edge.executor import Executor
 from lumos_edge.grounder import Grounder
 from lumos_edge.loading import ModelChoice
 from lumos_edge.planner import Planner
-from lumos_edge.runs import Run, RunQueue
+from lumos_edge.runs import Run, RunQueue, stopping_after
 from lumos_edge.templates import PromptTemplate
 from lumos_edge.toolbox import Resource, Tool, Toolbox, ValueTypes
 from lumos_edge.trajectory import (
@@ -79,8 +78,8 @@ class Budget:
         for name in ("max_subgoals", "max_actions", "max_tokens", "max_actions_per_turn"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
-        if self.timeout_s < 0:
-            raise ValueError(f"timeout_s must not be negative: {self.timeout_s}")
+        if not self.timeout_s >= 0:  # nor nan
+            raise ValueError(f"timeout_s must be 0 or more, not {self.timeout_s}")
 
 
 MAX_QUESTION = 20_000
@@ -313,16 +312,12 @@ class _Run:
         if not self.agent.budget.timeout_s:
             yield from events
             return
-        timer = threading.Timer(self.agent.budget.timeout_s, self.agent.engine.cancel)
-        timer.daemon = True
-        timer.start()
         try:
-            yield from events
+            with stopping_after(self.agent.budget.timeout_s, self.agent.engine.cancel):
+                yield from events
         except Cancelled:
             self._check_budget()
             raise
-        finally:
-            timer.cancel()
 
     def trajectory(self, answer: Value | None, error: str = "", message: str = "") -> Trajectory:
         """The run so far as a record."""

@@ -6,7 +6,7 @@ import threading
 import weakref
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from typing import Generic, TypeVar
 
 from lumos_edge.errors import Cancelled, Closed
@@ -14,6 +14,33 @@ from lumos_edge.errors import Cancelled, Closed
 E = TypeVar("E")
 
 _POLL_S = 0.01
+_STOP_AGAIN_S = 0.05
+
+
+@contextmanager
+def stopping_after(timeout_s: float, stop: Callable[[], None]) -> Iterator[None]:
+    """A block in which `stop` is called after so many seconds, and again until the block ends.
+
+    Again, because one that comes between two completions has nothing to stop.
+    """
+    ended = threading.Event()
+    lock = threading.Lock()  # so that it can't stop the run after this one
+
+    def watch() -> None:
+        ended.wait(min(timeout_s, threading.TIMEOUT_MAX))
+        while True:
+            with lock:
+                if ended.is_set():
+                    return
+                stop()
+            ended.wait(_STOP_AGAIN_S)
+
+    threading.Thread(target=watch, name="time limit", daemon=True).start()
+    try:
+        yield
+    finally:
+        with lock:
+            ended.set()
 
 
 class _Turn:

@@ -23,7 +23,7 @@ from lumos_edge.errors import (
 )
 from lumos_edge.functions import tool_of
 from lumos_edge.templates import LumosTemplate
-from lumos_edge.toolbox import Toolbox
+from lumos_edge.toolbox import Toolbox, tool
 from lumos_edge.trajectory import (
     Event,
     Executed,
@@ -36,6 +36,7 @@ from lumos_edge.trajectory import (
     TextPiece,
     Trajectory,
 )
+from lumos_edge.values import Text
 from tests.scripted import ScriptedEngine
 
 TASK = Task("A farmer has 3 fields with 40 rows each. Half of the rows are beans. How many rows are beans?")
@@ -303,13 +304,45 @@ def test_close_ends_a_tool_that_works() -> None:
         runner.ask(TASK)
 
 
+class Forgetful(Waiting):
+    """An engine that forgets a cancel that came before its completion, as the real one does."""
+
+    def complete(
+        self, module: Module, prompt: Prompt, grammar: Grammar, *, max_tokens: int, sampling: Sampling
+    ) -> Generator[str, None, Completion]:
+        self.cancelled.clear()
+        if module == "grounder":
+            yield "R1 = Wait()"
+            return Completion("R1 = Wait()")
+        if not self.started.is_set():
+            self.started.set()
+            yield "Subgoal 1: Wait."
+            return Completion("Subgoal 1: Wait.")
+        assert self.cancelled.wait(10)
+        raise Cancelled("cancelled")
+
+
+def test_a_deadline_that_passes_in_a_tool_stops_the_completion_after_it() -> None:
+    @tool(name="Wait")
+    def wait() -> Text:
+        time.sleep(0.2)
+        return Text("waited")
+
+    runner = Agent(
+        Forgetful(), LUMOS, LUMOS, Toolbox([wait]), formulation="iterative", budget=Budget(timeout_s=0.1)
+    )
+    assert last(events_until(runner, DeadlineExceeded)).answer is None
+
+
 @pytest.mark.parametrize("question", ["", "  \n", "x" * 20_001])
 def test_a_question_that_cannot_be_one_is_a_value_error(question: str) -> None:
     with pytest.raises(ValueError, match="question"):
         agent(ScriptedEngine()).ask(Task(question))
 
 
-@pytest.mark.parametrize("budget", [{"max_subgoals": 0}, {"max_tokens": -1}, {"timeout_s": -1.0}])
+@pytest.mark.parametrize(
+    "budget", [{"max_subgoals": 0}, {"max_tokens": -1}, {"timeout_s": -1.0}, {"timeout_s": float("nan")}]
+)
 def test_a_budget_that_cannot_be_one_is_a_value_error(budget: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=next(iter(budget))):
         Budget(**budget)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import shlex
 import warnings
 from collections.abc import Callable
@@ -39,6 +40,18 @@ def agent_options(function: F) -> F:
     return with_options  # type: ignore[return-value]
 
 
+class _FiniteRange(click.FloatRange):
+    """Without inf, and without nan, which is in every range."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        number: float = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value!r} is no finite number.", param, ctx)
+        return number
+
+
+_MAX_THREADS = 512  # GGML_MAX_N_THREADS (ggml.h); beyond it ggml aborts
+
 _OPTIONS = (
     click.option("--pack", help="Model pack: a name, or a TOML file.", envvar="LUMOS_EDGE_PACK"),
     click.option("--model", type=_FILE, help="A GGUF file of your own instead of a pack."),
@@ -60,15 +73,17 @@ _OPTIONS = (
     click.option(
         "--max-tokens", type=click.IntRange(1), default=4096, show_default=True, help="Of all completions."
     ),
-    click.option(
-        "--timeout", "timeout_s", type=click.FloatRange(0), default=0.0, help="Seconds; 0 means none."
-    ),
-    click.option("--temperature", type=click.FloatRange(0, 10), default=0.0, show_default=True),
-    click.option("--top-p", type=click.FloatRange(0, 1, min_open=True), default=1.0, show_default=True),
-    click.option("--min-p", type=click.FloatRange(0, 1), default=0.0, show_default=True),
+    click.option("--timeout", "timeout_s", type=_FiniteRange(0), default=0.0, help="Seconds; 0 means none."),
+    click.option("--temperature", type=_FiniteRange(0, 10), default=0.0, show_default=True),
+    click.option("--top-p", type=_FiniteRange(0, 1, min_open=True), default=1.0, show_default=True),
+    click.option("--min-p", type=_FiniteRange(0, 1), default=0.0, show_default=True),
     click.option("--seed", type=click.IntRange(0), default=0, show_default=True),
     click.option("--n-ctx", type=click.IntRange(256), help="Tokens of a module's context window."),
-    click.option("--n-threads", type=click.IntRange(1), help="Default: measured once, kept for each model."),
+    click.option(
+        "--n-threads",
+        type=click.IntRange(1, _MAX_THREADS),
+        help="Default: measured once, kept for each model.",
+    ),
 )
 
 

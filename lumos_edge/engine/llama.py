@@ -24,7 +24,7 @@ from lumos_edge.engine.pieces import PieceTokens
 from lumos_edge.engine.prefix import MIN_TOKENS, PrefixStates
 from lumos_edge.engine.sampling import Sampler
 from lumos_edge.engine.threads import ThreadPace, measured_n_threads
-from lumos_edge.errors import AdapterMismatch, ContextWindowExceeded, EngineError
+from lumos_edge.errors import AdapterMismatch, ContextWindowExceeded, EngineError, ModelLoadError
 from lumos_edge.resources import cache_folder
 from lumos_edge.trajectory import Module
 
@@ -65,6 +65,12 @@ class LlamaEngine:
     ) -> None:
         self.model = model.retain() if isinstance(model, Model) else Model(model)
         self.n_ctx = n_ctx or min(self.model.n_ctx_train, 4096)
+        if self.n_ctx > self.model.n_ctx_train:
+            self.model.close()
+            raise ModelLoadError(
+                f"a context window of {n_ctx:,} tokens is more than the {self.model.n_ctx_train:,} that "
+                f"{self.model.path.name} was trained with"
+            )
         self.n_threads = n_threads or measured_n_threads(self.model)
         self._pace = None if n_threads else ThreadPace(self.n_threads)
         try:

@@ -69,6 +69,7 @@ def test_no_answer_is_exit_code_1_and_still_a_document(
     [
         (("--max-tokens", "5"), "the limit is 5 (raise --max-tokens)"),
         (("--timeout", "0.001"), "the limit is 0.001 s (raise --timeout)"),
+        (("--timeout", "1e300", "--max-tokens", "5"), "the limit is 5 (raise --max-tokens)"),
         (("--max-actions", "1", "--formulation", "iterative"), "1 actions were executed"),
     ],
 )
@@ -120,6 +121,10 @@ def test_a_question_beyond_the_context_window_is_refused_with_both_numbers(run: 
         (("--max-subgoals", "0"), "0 is not in the range"),
         (("--formulation", "twice"), "'twice' is not one of 'iterative', 'onetime'"),
         (("--no-such-option",), "No such option"),
+        (("--timeout", "nan"), "'nan' is no finite number"),
+        (("--temperature", "inf"), "inf is not in the range"),
+        (("--top-p", "nan"), "'nan' is no finite number"),
+        (("--n-threads", "100000"), "100000 is not in the range 1<=x<=512"),
     ],
 )
 def test_wrong_usage_is_exit_code_2(run: Command, arguments: tuple[str, ...], message: str) -> None:
@@ -146,6 +151,12 @@ def test_weights_that_do_not_load_are_exit_code_3(run: Command, tiny: Path, tmp_
         assert (done.returncode, done.stdout) == (3, "")
         assert f"{path} " in error_line(done)
         assert message in done.stderr
+
+
+def test_a_context_window_that_the_model_lacks_is_exit_code_3(run: Command, tiny: Path) -> None:
+    done = run("ask", *MODEL, tiny, "--n-ctx", "1000000000", QUESTION)
+    assert (done.returncode, done.stdout) == (3, "")
+    assert "1,000,000,000 tokens is more than the 8,192 that tiny.gguf was trained with" in error_line(done)
 
 
 def test_an_adapter_of_another_model_is_exit_code_3(run: Command, tiny: Path, tmp_path: Path) -> None:
