@@ -67,6 +67,7 @@ def copy_file(source: Path, file: ModelFile, partial: PartialFile, progress: Pro
         if n_bytes != file.size_bytes:
             raise DownloadError(f"{source} has {n_bytes:,} bytes, expected {file.size_bytes:,}")
         partial.resume_at(0)
+        progress.at(0, file.size_bytes)
         while chunk := original.read(_CHUNK_BYTES):
             _append(chunk, file, partial)
             progress.at(partial.n_bytes, file.size_bytes)
@@ -106,6 +107,7 @@ def _fetch_rest(file: ModelFile, partial: PartialFile, progress: Progress) -> No
     with requests.get(file.url, headers=headers, stream=True, timeout=timeouts_s) as response:
         response.raise_for_status()
         _align(response, file, partial)
+        progress.at(partial.n_bytes, file.size_bytes)
         for chunk in response.iter_content(_CHUNK_BYTES):
             _append(chunk, file, partial)
             progress.at(partial.n_bytes, file.size_bytes)
