@@ -22,7 +22,7 @@ class Sampler:
         token its exact share: the probability that it has given that an allowed one is chosen.
         """
         chosen = logits if candidates is None else logits[candidates]
-        index = int(chosen.argmax()) if self._sampling.temperature == 0 else self._draw(chosen)
+        index = int(np.argmax(chosen)) if self._sampling.temperature == 0 else self._draw(chosen)
         return index if candidates is None else int(candidates[index])
 
     def _draw(self, logits: npt.NDArray[np.float32]) -> int:

@@ -262,8 +262,9 @@ def test_ctrl_c_during_prefill_and_decode(
     _interrupt(process)
     shown = run("trace", "show", file)
     assert (shown.returncode, shown.stdout.splitlines()[-1]) == (0, "the run was interrupted here")
-    left = sorted(path.name for path in tmp_path.rglob("*") if path.is_file() and path != file)
-    assert left == []
+    # A `.state` in the cache is whole: it is what prompts begin with, kept for the next process.
+    left = [path for path in tmp_path.rglob("*") if path.is_file() and path != file]
+    assert [path.name for path in left if path.parent.name != "prefixes" or path.suffix != ".state"] == []
 
 
 def test_ctrl_c_during_a_tool(
