@@ -27,7 +27,7 @@ class Sampler:
 
     def _draw(self, logits: npt.NDArray[np.float32]) -> int:
         scaled = logits.astype(np.float64) / self._sampling.temperature
-        weights = np.exp(scaled - scaled.max())
+        weights = np.exp(scaled - np.max(scaled))
         weights[weights < self._sampling.min_p] = 0.0  # the best token's weight is 1
         order = np.argsort(-weights, kind="stable")
         total = np.cumsum(weights[order])
