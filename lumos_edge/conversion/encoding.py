@@ -58,7 +58,7 @@ def encode(
             yield chunk
             continue
         if as_stored and (tensor.dtype, wanted) == ("BF16", Type.F16):
-            encoded = _bfloat16_as_float16()[chunk]
+            encoded = _bfloat16_as_float16().take(chunk)  # twice as fast as indexing
         else:
             values = to_float32(chunk, tensor.dtype) * np.float32(factor) + np.float32(shift)
             encoded = encode_float32(values, wanted)

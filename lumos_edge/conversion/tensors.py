@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
 
-from lumos_edge.errors import ConversionError
+from lumos_edge.errors import ConversionError, TruncatedFile
 
 Array = npt.NDArray[Any]
 
@@ -39,32 +39,46 @@ class StoredTensor:
 
     @property
     def size_bytes(self) -> int:
-        """Bytes in the file. Raises ConversionError as `map` does."""
-        return int(self.map().nbytes)
+        """Bytes in the file. Raises ConversionError for a type other than floats."""
+        return prod(self.shape) * self._numpy_type.itemsize
 
-    def map(self) -> Array:
-        """The tensor as a read-only memory map. Raises ConversionError for a type other than floats."""
+    @property
+    def _numpy_type(self) -> np.dtype[Any]:
         if self.dtype not in _NUMPY_TYPES:
             known = ", ".join(_NUMPY_TYPES)
             raise ConversionError(f"{self.path}: tensor {self.name} has type {self.dtype}, expected {known}")
-        if prod(self.shape) == 0:
-            raise ConversionError(f"{self.path}: tensor {self.name} is empty: shape {list(self.shape)}")
-        mapped: Array = np.memmap(self.path, _NUMPY_TYPES[self.dtype], "r", self.offset, self.shape)
-        return mapped
+        return _NUMPY_TYPES[self.dtype]
 
     def chunks(self, row_order: Array | None = None) -> Iterator[Array]:
         """Consecutive rows in the stored type (bfloat16 as uint16), `row_order[i]` being the source of row i.
 
-        Raises ConversionError when a value is infinite or not a number.
+        Raises ConversionError for a type other than floats, no values, or one that is infinite or not a number, and
+        TruncatedFile when the file has become shorter than its table says.
         """
-        rows = self.map()
+        if self.size_bytes == 0:
+            raise ConversionError(f"{self.path}: tensor {self.name} is empty: shape {list(self.shape)}")
         n_rows = n_chunk_rows(self.shape)
-        for start in range(0, self.shape[0], n_rows):
-            wanted = slice(start, start + n_rows) if row_order is None else row_order[start : start + n_rows]
-            chunk = rows[wanted]
-            if not _is_finite(chunk, self.dtype):
-                raise ConversionError(f"{self.path}: tensor {self.name} holds infinite values or NaN")
-            yield chunk
+        with self.path.open("rb") as file:
+            for start in range(0, self.shape[0], n_rows):
+                stop = min(start + n_rows, self.shape[0])
+                if row_order is None:
+                    chunk = self._rows(file, start, stop)
+                else:
+                    # Rows change places only within a head, so those that are wanted together lie together.
+                    wanted = row_order[start:stop]
+                    first = int(wanted.min())
+                    chunk = self._rows(file, first, int(wanted.max()) + 1)[wanted - first]
+                if not _is_finite(chunk, self.dtype):
+                    raise ConversionError(f"{self.path}: tensor {self.name} holds infinite values or NaN")
+                yield chunk
+
+    def _rows(self, file: BinaryIO, start: int, stop: int) -> Array:
+        # Read, not mapped: a mapped file that another program cuts off kills the process.
+        rows = np.empty((stop - start, *self.shape[1:]), self._numpy_type)
+        file.seek(self.offset + start * rows[0].nbytes)
+        if file.readinto(rows.reshape(-1).view(np.uint8).data) != rows.nbytes:  # type: ignore[attr-defined]
+            raise TruncatedFile(f"{self.path} ends within tensor {self.name}, at byte {file.tell()}")
+        return rows
 
     def read(self, row_order: Array | None = None) -> Array:
         """The whole tensor in float32. Raises ConversionError as `chunks` does."""
