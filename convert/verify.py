@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import click
 
-from lumos_edge.agent import Agent
 from lumos_edge.cli.convert import importing_packages, progress, run
+from lumos_edge.conversion.module_metadata import read_module_metadata
 from lumos_edge.conversion.native_model import NativeModel, open_model
 from lumos_edge.conversion.parity import (
     LogitParity,
@@ -23,11 +22,10 @@ from lumos_edge.conversion.parity import (
     sample_texts,
 )
 from lumos_edge.conversion.tensors import Array
-from lumos_edge.engine import Completion, Engine, Grammar, Prompt, Sampling
-from lumos_edge.engine.llama import LlamaEngine
-from lumos_edge.errors import BudgetExceeded, ContextWindowExceeded, ConversionError
+from lumos_edge.errors import ConversionError
 from lumos_edge.loading import ModelChoice, of_files
-from lumos_edge.trajectory import Module, Task
+from lumos_edge.trajectory import Module
+from lumos_edge.turns import retake, take_turns
 
 _FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
 _FOLDER = click.Path(path_type=Path, exists=True, file_okay=False)
@@ -44,7 +42,9 @@ class Outcome:
 
 @click.command("verify")
 @click.argument("model", type=_FILE)
-@click.option("--against", type=_FOLDER, help="The checkpoint that MODEL was made of (needs torch).")
+@click.option(
+    "--against", type=_FOLDER, help="The checkpoint that MODEL, with --adapter, was made of (needs torch)."
+)
 @click.option("--adapter", type=_FILE, help="A GGUF adapter to put on MODEL.")
 @click.option("--adapter-against", type=_FOLDER, help="The PEFT adapter that the GGUF adapter was made of.")
 @click.option("--prompts", type=_FILE, help="One JSON string per line, instead of the 20 built-in prompts.")
@@ -62,17 +62,24 @@ class Outcome:
     "--min-agreement", type=float, default=0.999, show_default=True, help="Share of equal argmax needed."
 )
 @click.option(
-    "--reference", type=_FILE, help="The GGUF file that MODEL was quantized from (no torch needed)."
+    "--reference",
+    type=_FILE,
+    help="The GGUF file that MODEL was quantized from, or a fine-tuned module (converted with --module or --template) "
+    "that MODEL with adapters of `convert diff` stands for (no torch needed).",
 )
 @click.option("--actions", type=_FILE, help='Questions to ground with both, JSONL: {"question": ...}.')
-@click.option("--planner-adapter", type=_FILE, help="A GGUF adapter for the planner of both.")
-@click.option("--grounder-adapter", type=_FILE, help="A GGUF adapter for the grounder of both.")
+@click.option("--planner-adapter", type=_FILE, help="A GGUF adapter for the planner of MODEL.")
+@click.option(
+    "--grounder-adapter",
+    type=_FILE,
+    help="A GGUF adapter for the grounder of MODEL. REFERENCE gets the same ones, unless it is a fine-tuned module.",
+)
 @click.option(
     "--min-same-actions",
     type=click.FloatRange(0, 1),
     default=0.99,
     show_default=True,
-    help="Share of grounder turns whose actions must be unchanged.",
+    help="Share of the module's turns that must be unchanged.",
 )
 @click.pass_context
 def command(
@@ -91,8 +98,9 @@ def command(
     grounder_adapter: Path | None,
     min_same_actions: float,
 ) -> None:
-    """Compare the GGUF file MODEL with its checkpoint, with the GGUF file it was quantized from, or with both.
-    Prints one JSON document; exit code 1 when a bound is missed.
+    """Compare the GGUF file MODEL with its checkpoint, with the GGUF file it stands for, or with both.
+
+    Prints one JSON document, and a table on stderr; exit code 1 when a bound is missed.
     """
     _check_usage(ctx.params)
     outcomes: list[Outcome] = []
@@ -103,15 +111,12 @@ def command(
         outcomes.append(_token_outcome(tokens))
         outcomes.append(_logit_outcome(logits, max_kl, min_agreement))
     if reference is not None and actions is not None:
-        expected, checked = (
-            of_files(path, planner_adapter=planner_adapter, grounder_adapter=grounder_adapter)
-            for path in (reference, model)
-        )
+        checked = of_files(model, planner_adapter=planner_adapter, grounder_adapter=grounder_adapter)
+        pair = _pair_with(reference, checked)
         questions = _read_questions(actions)
-        distance = _compare_with_reference(expected, checked, texts)
+        distance = _compare_logits(pair, texts)
         outcomes.append(Outcome({"reference_logits": asdict(distance)}, _logit_rows(distance), {}))
-        parity = _compare_actions(expected, checked, questions)
-        outcomes.append(_action_outcome(parity, min_same_actions))
+        outcomes.append(_turn_outcome(_compare_turns(pair, questions), min_same_actions))
     missed = [name for outcome in outcomes for name, holds in outcome.bounds.items() if not holds]
     _report([row for outcome in outcomes for row in outcome.rows], missed)
     values = {name: value for outcome in outcomes for name, value in outcome.values.items()}
@@ -122,11 +127,12 @@ def command(
 def _check_usage(given: dict[str, Any]) -> None:
     if given["against"] is None and given["reference"] is None:
         raise click.UsageError("give --against, --reference, or both")
-    for option, other in (("adapter", "adapter_against"), ("reference", "actions")):
-        if (given[option] is None) != (given[other] is None):
-            raise click.UsageError(f"--{option} and --{other.replace('_', '-')} go together")
+    if (given["reference"] is None) != (given["actions"] is None):
+        raise click.UsageError("--reference and --actions go together")
+    if given["adapter_against"] is not None and given["adapter"] is None:
+        raise click.UsageError("--adapter-against needs --adapter, the GGUF adapter that was made of it")
     if given["adapter"] is not None and given["against"] is None:
-        raise click.UsageError("--adapter-against needs --against, the checkpoint that it was trained on")
+        raise click.UsageError("--adapter needs --against, the checkpoint to compare with")
 
 
 # -- token ids and logits ----------------------------------------------------------------------------------------------
@@ -174,20 +180,6 @@ def _logit_pairs(
         yield expected, found.logits(ids)
 
 
-def _compare_with_reference(
-    expected: ModelChoice, checked: ModelChoice, texts: tuple[str, ...]
-) -> LogitParity:
-    """What quantization does to the logits, as the grounder sees them. Cost: two prefills of the texts."""
-    adapter = expected.adapters.get("grounder")
-    with open_model(expected.base, adapter) as reference, open_model(checked.base, adapter) as found:
-        if reference.n_vocab != found.n_vocab:
-            raise ConversionError(
-                f"{checked.base} has {found.n_vocab} tokens, {expected.base} has {reference.n_vocab}"
-            )
-        ids = map(reference.tokenize, texts)
-        return compare_logits((reference.logits(tokens), found.logits(tokens)) for tokens in ids)
-
-
 def _read_prompts(path: Path) -> tuple[str, ...]:
     try:
         prompts = tuple(
@@ -200,94 +192,74 @@ def _read_prompts(path: Path) -> tuple[str, ...]:
     return prompts
 
 
-# -- actions -----------------------------------------------------------------------------------------------------------
+# -- logits and turns of another GGUF file -----------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
-class ActionParity:
-    """Grounder turns with the very actions of the reference, and the first others: (expected, found)."""
+class ModelPair:
+    """What is expected and what is checked, and the module whose turns are compared; `is_whole_module` is a reference
+    that has no planner or no grounder beside it.
+    """
 
+    expected: ModelChoice
+    checked: ModelChoice
+    module: Module
+    is_whole_module: bool
+
+
+@dataclass(frozen=True)
+class TurnParity:
+    """Turns of a module with the very text of the reference, and the first others: (expected, found)."""
+
+    module: Module
     n_turns: int
     n_equal: int
     first_difference: tuple[str, str] | None
 
 
-@dataclass(frozen=True)
-class Turn:
-    """What a grounder was asked, and the actions that it wrote."""
-
-    prompt: Prompt
-    grammar: Grammar
-    max_tokens: int
-    text: str
+def _pair_with(reference: Path, checked: ModelChoice) -> ModelPair:
+    trained = read_module_metadata(reference)
+    adapters = {} if trained.is_set else checked.adapters
+    expected = replace(checked, name=reference.name, base=reference, adapters=adapters)
+    module: Module = "planner" if trained.module == "planner" else "grounder"
+    return ModelPair(expected, checked, module, trained.module is not None)
 
 
-@dataclass(frozen=True)
-class _TurnKeeper:
-    """An `Engine` that hands everything to another, and keeps the grounder's turns with their grammars."""
-
-    engine: Engine
-    turns: list[Turn] = field(default_factory=list)
-
-    def complete(
-        self, module: Module, prompt: Prompt, grammar: Grammar, *, max_tokens: int, sampling: Sampling
-    ) -> Generator[str, None, Completion]:
-        """See `Engine.complete`."""
-        completion = yield from self.engine.complete(
-            module, prompt, grammar, max_tokens=max_tokens, sampling=sampling
-        )
-        if module == "grounder":
-            self.turns.append(Turn(prompt, grammar, max_tokens, completion.text))
-        return completion
-
-    def cancel(self) -> None:
-        """See `Engine.cancel`."""
-        self.engine.cancel()
-
-
-def _compare_actions(expected: ModelChoice, checked: ModelChoice, questions: Sequence[str]) -> ActionParity:
-    """The turns of the reference's own runs, once more with the other weights; one model in memory at a time."""
-    turns = _turns(expected, questions)
-    if not turns:
-        raise ConversionError(f"{expected.base} answered {len(questions)} questions without a grounder turn")
-    texts = _ground(checked, turns)
-    differing = [(turn.text, text) for turn, text in zip(turns, texts, strict=True) if turn.text != text]
-    return ActionParity(len(turns), len(turns) - len(differing), differing[0] if differing else None)
-
-
-def _turns(choice: ModelChoice, questions: Sequence[str]) -> list[Turn]:
-    agent = Agent.open(choice)
-    assert isinstance(agent.engine, LlamaEngine)
-    keeper = _TurnKeeper(agent.engine)
-    asked = agent.with_engine(keeper)
-    try:
-        with progress(f"answering with {choice.name}", len(questions), unit_bytes=False) as advance:
-            for question in questions:
-                # The turns before a run reached its limit count as well.
-                with suppress(BudgetExceeded, ContextWindowExceeded):
-                    asked.ask(Task(question))
-                advance(1)
-    finally:
-        agent.engine.close()
-    return keeper.turns
-
-
-def _ground(choice: ModelChoice, turns: Sequence[Turn]) -> list[str]:
-    engine = LlamaEngine(choice.base, adapters=choice.adapters)
-    try:
-        with progress(f"grounding with {choice.name}", len(turns), unit_bytes=False) as advance:
-            return [_text(engine, turn, advance) for turn in turns]
-    finally:
-        engine.close()
-
-
-def _text(engine: Engine, turn: Turn, advance: Callable[[int], None]) -> str:
-    pieces = engine.complete(
-        "grounder", turn.prompt, turn.grammar, max_tokens=turn.max_tokens, sampling=Sampling()
+def _compare_logits(pair: ModelPair, texts: tuple[str, ...]) -> LogitParity:
+    """What the difference does to the logits, as the module sees them. Cost: two prefills of the texts."""
+    expected, checked = (
+        open_model(choice.base, choice.adapters.get(pair.module)) for choice in (pair.expected, pair.checked)
     )
-    text = "".join(pieces).rstrip("\n")  # as `Completion.text`
-    advance(1)
-    return text
+    with expected as reference, checked as found:
+        # A fine-tune may have rows that its base has not.
+        if reference.n_vocab < found.n_vocab or (
+            reference.n_vocab != found.n_vocab and pair.expected.adapters
+        ):
+            raise ConversionError(
+                f"{pair.checked.base} has {found.n_vocab} tokens, {pair.expected.base} has {reference.n_vocab}"
+            )
+        ids = map(found.tokenize, texts)
+        return compare_logits((reference.logits(tokens), found.logits(tokens)) for tokens in ids)
+
+
+def _compare_turns(pair: ModelPair, questions: Sequence[str]) -> TurnParity:
+    """The turns of whole runs, once more with the other weights; one model in memory at a time."""
+    # A module alone answers no question: the pair that stands for it asks both.
+    asking, other = (pair.checked, pair.expected) if pair.is_whole_module else (pair.expected, pair.checked)
+    with progress(f"answering with {asking.name}", len(questions), unit_bytes=False) as advance:
+        turns = [turn for turn in take_turns(asking, questions, advance) if turn.module == pair.module]
+    if not turns:
+        raise ConversionError(
+            f"{asking.base} answered {len(questions)} questions without a {pair.module} turn"
+        )
+    with progress(f"asking {other.name} the same", len(turns), unit_bytes=False) as advance:
+        texts = retake(other, turns, advance)
+    asked = [turn.text for turn in turns]
+    both = zip(texts, asked, strict=True) if pair.is_whole_module else zip(asked, texts, strict=True)
+    differing = [(expected, found) for expected, found in both if expected != found]
+    return TurnParity(
+        pair.module, len(turns), len(turns) - len(differing), differing[0] if differing else None
+    )
 
 
 def _read_questions(path: Path) -> tuple[str, ...]:
@@ -328,17 +300,21 @@ def _logit_rows(logits: LogitParity) -> tuple[tuple[str, str], ...]:
     )
 
 
-def _action_outcome(actions: ActionParity, min_share: float) -> Outcome:
-    share = actions.n_equal / actions.n_turns
+def _turn_outcome(turns: TurnParity, min_share: float) -> Outcome:
+    share = turns.n_equal / turns.n_turns
+    written = "subgoals" if turns.module == "planner" else "actions"
     rows = [
-        ("grounder turns with unchanged actions", f"{actions.n_equal} of {actions.n_turns} ({share:.2%})")
-    ]
-    if actions.first_difference is not None:
-        rows += zip(
-            ("expected in the first that differs", "found there"), actions.first_difference, strict=True
+        (
+            f"{turns.module} turns with unchanged {written}",
+            f"{turns.n_equal} of {turns.n_turns} ({share:.2%})",
         )
-    values = {"actions": {**asdict(actions), "share": share}}
-    return Outcome(values, tuple(rows), {"unchanged actions": share >= min_share})
+    ]
+    if turns.first_difference is not None:
+        rows += zip(
+            ("expected in the first that differs", "found there"), turns.first_difference, strict=True
+        )
+    values = {written: {**asdict(turns), "share": share}}
+    return Outcome(values, tuple(rows), {f"unchanged {written}": share >= min_share})
 
 
 def _report(rows: Sequence[tuple[str, str]], missed: Sequence[str]) -> None:

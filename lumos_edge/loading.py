@@ -14,10 +14,10 @@ from lumos_edge.manifest import TEMPLATES, Manifest, ModelFile, default_pack, fi
 from lumos_edge.manifest import Module as ModulePart
 from lumos_edge.templates import ChatTemplate, CompactTemplate, FewshotTemplate, LumosTemplate, PromptTemplate
 from lumos_edge.toolbox import Resource, Tool, Toolbox
-from lumos_edge.trajectory import FORMULATIONS, Formulation, Module, Step, Subgoal, Task
+from lumos_edge.trajectory import FORMULATIONS, MODULES, Formulation, Module, Step, Subgoal, Task
 
 if TYPE_CHECKING:
-    from lumos_edge.engine.binding import Model
+    from lumos_edge.engine.binding import Adapter, Model
     from lumos_edge.engine.llama import LlamaEngine
     from lumos_edge.sources import Progress
 
@@ -186,14 +186,19 @@ def load_modules(choice: ModelChoice, n_threads: int = 0, model: Model | None = 
         )
     planner = _template(engine, "planner", choice.templates.get("planner"))
     grounder = _template(engine, "grounder", choice.templates.get("grounder"))
-    named = {module: adapter.metadata("lumos.formulation") for module, adapter in engine.adapters.items()}
+    named = {module: _trained(engine, module).metadata("lumos.formulation") for module in MODULES}
     return Modules(engine, planner, grounder, {module: name for module, name in named.items() if name})
+
+
+def _trained(engine: LlamaEngine, module: Module) -> Adapter | Model:
+    """The weights that say what the module was trained for: its adapter's, or those of a base that needs none."""
+    return engine.adapters.get(module, engine.model)
 
 
 def _template(engine: LlamaEngine, module: Module, name: str | None) -> PromptTemplate:
     model = engine.model
-    if name is None and module in engine.adapters:
-        name = engine.adapters[module].metadata("lumos.template")
+    if name is None:
+        name = _trained(engine, module).metadata("lumos.template")
     if name is None or name == "fewshot":
         source = model.metadata("tokenizer.chat_template")
         return FewshotTemplate(

@@ -41,6 +41,7 @@ LAYERS = (
     "executor",
     "agent",
     "asynchronous",
+    "turns",
     "trace",
     "trace_page",
     "scoring",

@@ -57,6 +57,19 @@ def test_an_adapter_says_what_formulation_it_was_trained_for(tiny: Path, tmp_pat
         assert Agent.open(choice, formulation="onetime", n_threads=1).formulation == "onetime"
 
 
+def test_a_base_that_was_trained_itself_says_how_it_is_asked(tmp_path: Path) -> None:
+    trained = {"lumos.template": "compact", "lumos.formulation": "iterative"}
+    base = write_bpe_model(tmp_path / "both.gguf", metadata=trained)
+    agent = Agent.open(of_files(base), n_threads=1)
+    assert isinstance(agent.planner_template, CompactTemplate)
+    assert isinstance(agent.grounder_template, CompactTemplate)
+    assert agent.formulation == "iterative"
+    adapter = write_adapter(tmp_path / "g.gguf", 2, metadata={"lumos.template": "lumos"})
+    adapted = Agent.open(of_files(base, grounder_adapter=adapter), n_threads=1)
+    assert isinstance(adapted.planner_template, CompactTemplate)
+    assert isinstance(adapted.grounder_template, LumosTemplate)
+
+
 def test_a_template_that_nobody_knows_is_an_error(tiny: Path, tmp_path: Path) -> None:
     adapter = write_adapter(tmp_path / "a.gguf", 1, metadata={"lumos.template": "compcat"})
     with pytest.raises(ModelLoadError, match="template 'compcat', expected one of fewshot, lumos,"):

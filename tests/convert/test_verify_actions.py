@@ -80,6 +80,41 @@ def test_other_weights_miss_the_bound_and_the_first_difference_is_shown(
     assert "found there" in result.stderr
 
 
+@pytest.mark.parametrize(("module", "written"), [("grounder", "actions"), ("planner", "subgoals")])
+def test_a_module_alone_is_asked_what_the_pair_that_stands_for_it_was_asked(
+    tmp_path: Path, model: Path, adapters: list[str], questions: Path, module: str, written: str
+) -> None:
+    whole = {**COMPACT, "lumos.module": module}
+    same, other = (
+        write_bpe_model(tmp_path / f"{seed}.gguf", n_ctx=2048, metadata=whole, seed=seed) for seed in (7, 8)
+    )
+    # Adapters that are strong enough for other texts than their base writes.
+    result = verify(model, "--reference", same, "--actions", questions, *adapters)
+    found = json.loads(result.stdout)[written]
+    assert (found["module"], result.exit_code) == (module, 1)
+    plain = [
+        write_adapter(tmp_path / f"{name}0.gguf", 1, alpha=1e-30, metadata={**COMPACT, "lumos.module": name})
+        for name in ("planner", "grounder")
+    ]
+    nothing = ["--planner-adapter", str(plain[0]), "--grounder-adapter", str(plain[1])]
+    result = verify(model, "--reference", same, "--actions", questions, *nothing)
+    assert (json.loads(result.stdout)[written]["share"], result.exit_code) == (1.0, 0)
+    assert json.loads(result.stdout)["reference_logits"]["kl"] == pytest.approx(0, abs=1e-9)
+    result = verify(model, "--reference", other, "--actions", questions, *nothing)
+    assert json.loads(result.stdout)["missed"] == [f"unchanged {written}"]
+    assert f"{module} turns with unchanged {written}" in result.stderr
+
+
+def test_a_fine_tune_of_both_modules_answers_without_the_adapters(
+    tmp_path: Path, model: Path, adapters: list[str], questions: Path
+) -> None:
+    both = write_bpe_model(tmp_path / "both.gguf", n_ctx=2048, metadata=COMPACT)
+    found = actions(verify(model, "--reference", both, "--actions", questions, *adapters))
+    assert found["n_equal"] != found["n_turns"]
+    same = actions(verify(both, "--reference", both, "--actions", questions))
+    assert same["n_equal"] == same["n_turns"] != 0
+
+
 def test_another_vocabulary_is_refused_with_both_sizes(tmp_path: Path, model: Path, questions: Path) -> None:
     other = write_spm_model(tmp_path / "other.gguf")
     with pytest.raises(ConversionError, match=r"other\.gguf has 364 tokens, .*model\.gguf has 268"):
@@ -110,12 +145,14 @@ def test_a_file_without_questions_is_refused(
     [
         ((), "give --against, --reference, or both"),
         (("--reference",), "--reference and --actions go together"),
-        (("--reference", "--actions", "--adapter"), "--adapter and --adapter-against go together"),
+        (("--reference", "--actions", "--adapter-against"), "--adapter-against needs --adapter"),
+        (("--reference", "--actions", "--adapter"), "--adapter needs --against"),
     ],
 )
 def test_options_that_belong_together_are_asked_for(
     model: Path, options: tuple[str, ...], message: str
 ) -> None:
-    arguments = [argument for option in options for argument in (option, str(model))]
+    path = {"--adapter-against": str(model.parent)}
+    arguments = [argument for option in options for argument in (option, path.get(option, str(model)))]
     with pytest.raises(click.UsageError, match=message):
         command.main(["verify", str(model), *arguments], standalone_mode=False)

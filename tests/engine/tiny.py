@@ -108,13 +108,14 @@ def write_adapter(
     architecture: str = "llama",
     n_embd: int = N_EMBD,
     metadata: Mapping[str, str] | None = None,
+    alpha: float = 32.0,
 ) -> Path:
-    """A LoRA adapter of rank 4 on the query projections, strong enough to change what is written."""
+    """A LoRA adapter of rank 4 on the query projections, with that alpha strong enough to change what is written."""
     random = np.random.default_rng(seed)
     writer = gguf.GGUFWriter(path, architecture)
     writer.add_type("adapter")
     writer.add_string("adapter.type", "lora")
-    writer.add_float32("adapter.lora.alpha", 32.0)
+    writer.add_float32("adapter.lora.alpha", alpha)
     for key, value in (metadata or {}).items():
         writer.add_string(key, value)
     for layer in range(N_LAYER):
