@@ -97,11 +97,13 @@ def measure_parity(source: Path, upstream: Path | None, folder: Path) -> dict[st
         converted = folder / f"{type_name}.gguf"
         convert("hf", checkpoint, "-o", converted, "--type", type_name)
         result[type_name] = compare(checkpoint, converted, expected)
+        print(json.dumps(result), file=sys.stderr, flush=True)
     shutil.rmtree(folder / "logits")
     if upstream is not None:
         theirs = run_upstream(upstream, checkpoint, output=folder / "upstream.gguf", type_name="f16")
         result["upstream"] = compare_files(theirs, folder / "f16.gguf")
         theirs.unlink()
+    print(json.dumps(result), file=sys.stderr, flush=True)
     result["adapters"] = {name: compare_adapter(checkpoint, name, upstream, folder) for name in ADAPTERS}
     return result
 

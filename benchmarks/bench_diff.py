@@ -1,0 +1,136 @@
+"""The rank at which a full fine-tune's difference still grounds the same actions.
+
+    python -m training.train training/configs/nano-full.toml --annotations annotations --output run
+    python benchmarks/bench_diff.py run/model --base run/base --questions QUESTIONS.jsonl [--n-questions 200]
+
+Converts both checkpoints to float16 GGUF, answers the questions with the fine-tune, and grounds the same turns with the
+base and adapters of several ranks: equal ranks for all tensors, and ranks chosen for the size of such a file. Writes
+the plot `benchmarks/results/diff-nano.svg` (needs matplotlib). Greedy, one model in memory at a time.
+
+The last line of stdout is one JSON document.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from lumos_edge.loading import of_files
+from lumos_edge.turns import Turn, retake, take_turns
+
+RANKS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+MODULE = ("--formulation", "onetime", "--template", "compact", "--tools", "maths")
+
+
+def main() -> None:
+    """Measure what the arguments name."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("finetuned", type=Path)
+    parser.add_argument("--base", type=Path, required=True)
+    parser.add_argument("--questions", type=Path, required=True, help='JSONL: {"question": ...}')
+    parser.add_argument("--n-questions", type=int, default=200)
+    parser.add_argument("--ranks", type=int, nargs="*", default=RANKS)
+    parser.add_argument("--plot", type=Path, default=Path(__file__).parent / "results" / "diff-nano.svg")
+    options = parser.parse_args()
+    lines = options.questions.read_text("utf-8").splitlines()[: options.n_questions]
+    questions = [json.loads(line)["question"] for line in lines]
+    with tempfile.TemporaryDirectory() as folder:
+        result = measure(options.finetuned, options.base, questions, options.ranks, Path(folder))
+    plot(result, options.plot)
+    print(json.dumps(result))
+
+
+def measure(
+    finetuned: Path, base: Path, questions: Sequence[str], ranks: Sequence[int], folder: Path
+) -> dict[str, Any]:
+    """Agreement, size and energy of each rank, and of the choice of ranks that fits the same size."""
+    convert("hf", finetuned, "-o", folder / "tuned.gguf", *MODULE)
+    convert("hf", base, "-o", folder / "base.gguf")
+    taken = take_turns(of_files(folder / "tuned.gguf"), questions, progress("answering", len(questions)))
+    turns = [turn for turn in taken if turn.module == "grounder"]
+    result: dict[str, Any] = {"n_turns": len(turns), "base": _agreement(folder / "base.gguf", None, turns)}
+    result["equal_ranks"], result["chosen_ranks"] = [], []
+    for rank in ranks:
+        equal = measure_adapter(finetuned, base, folder, turns, "--rank", str(rank))
+        result["equal_ranks"].append({"rank": rank, **equal})
+        size_mib = equal["size_bytes"] / (1 << 20)
+        chosen = measure_adapter(
+            finetuned, base, folder, turns, "--rank", str(4 * rank), "--size-mib", str(size_mib)
+        )
+        result["chosen_ranks"].append({"rank": rank, **chosen})
+        print(json.dumps(result), file=sys.stderr, flush=True)
+    return result
+
+
+def measure_adapter(
+    finetuned: Path, base: Path, folder: Path, turns: Sequence[Turn], *choice: str
+) -> dict[str, Any]:
+    """Make an adapter, and ground the turns with it."""
+    adapter = folder / "adapter.gguf"
+    document = convert("diff", finetuned, "--base", base, "-o", adapter, *choice, *MODULE)
+    summary = json.loads(document)
+    agreement = _agreement(folder / "base.gguf", adapter, turns)
+    adapter.unlink()
+    return {
+        "size_bytes": summary["size_bytes"],
+        "energy_kept": summary["energy_kept"],
+        "agreement": agreement,
+    }
+
+
+def _agreement(base: Path, adapter: Path | None, turns: Sequence[Turn]) -> float:
+    choice = of_files(base, planner_adapter=adapter, grounder_adapter=adapter)
+    texts = retake(choice, turns, progress("grounding", len(turns)))
+    return sum(turn.text == text for turn, text in zip(turns, texts, strict=True)) / len(turns)
+
+
+def convert(*arguments: str | Path) -> str:
+    """Run `lumos-edge convert`; gives what it prints."""
+    command = [sys.executable, "-m", "lumos_edge", "convert", *map(str, arguments)]
+    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+
+
+def progress(name: str, total: int) -> Callable[[int], None]:
+    """Says on stderr how many of `total` are done, every tenth of them."""
+    n_done = 0
+
+    def advance(n: int) -> None:
+        nonlocal n_done
+        n_done += n
+        if n_done % max(1, total // 10) == 0:
+            print(f"{name}: {n_done} of {total}", file=sys.stderr, flush=True)
+
+    return advance
+
+
+def plot(result: dict[str, Any], path: Path) -> None:
+    """Rank against agreement, and size against agreement."""
+    import matplotlib as mpl
+
+    mpl.use("svg")
+    from matplotlib import pyplot
+
+    figure, (by_rank, by_size) = pyplot.subplots(1, 2, figsize=(9, 3.6), sharey=True)
+    for kind, label in (("equal_ranks", "equal ranks"), ("chosen_ranks", "ranks chosen for the size")):
+        entries = result[kind]
+        agreement = [100 * entry["agreement"] for entry in entries]
+        sizes = [entry["size_bytes"] / 1e6 for entry in entries]
+        if kind == "equal_ranks":
+            by_rank.plot([entry["rank"] for entry in entries], agreement, marker="o")
+        by_size.plot(sizes, agreement, marker="o", label=label)
+    for axes, name in ((by_rank, "rank"), (by_size, "adapter, MB")):
+        axes.axhline(99, linewidth=0.8, linestyle="--", color="grey")
+        axes.set(xlabel=name, xscale="log")
+    by_rank.set_ylabel(f"unchanged grounder turns of {result['n_turns']}, %")
+    by_size.legend()
+    figure.savefig(path, bbox_inches="tight", metadata={"Date": None})
+
+
+if __name__ == "__main__":
+    main()
