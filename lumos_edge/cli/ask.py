@@ -15,6 +15,7 @@ import click
 from lumos_edge.cli.interrupt import interruptible
 from lumos_edge.cli.live import LiveRun
 from lumos_edge.cli.options import AgentOptions, agent_options
+from lumos_edge.cli.table import answer_text
 
 if TYPE_CHECKING:
     from lumos_edge.agent import Agent
@@ -161,5 +162,5 @@ def _end(trajectory: Trajectory, as_json: bool) -> int:
         click.echo(f"lumos-edge: no answer: {trajectory.message}", err=True)
         return 1
     if not as_json:
-        click.echo(str(trajectory.answer))
+        click.echo(answer_text(trajectory.answer))
     return 0

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from lumos_edge.agent import Agent
     from lumos_edge.loading import ModelChoice
     from lumos_edge.mcp_tools import McpServer
-    from lumos_edge.toolbox import Tool
+    from lumos_edge.toolbox import Resource, Tool
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -67,6 +67,7 @@ _OPTIONS = (
         metavar="COMMAND",
         help="Use the tools of the MCP server that this command starts (repeatable).",
     ),
+    click.option("--db", type=_FILE, help="Ask this SQLite file; it is opened read-only."),
     click.option("--formulation", type=click.Choice(FORMULATIONS), help="Default: the pack's."),
     click.option("--max-subgoals", type=click.IntRange(1, 32), default=8, show_default=True),
     click.option("--max-actions", type=click.IntRange(1), default=64, show_default=True),
@@ -97,6 +98,7 @@ class AgentOptions:
     grounder_adapter: Path | None
     tools: tuple[Path, ...]
     mcp_servers: tuple[str, ...]
+    db: Path | None
     formulation: Any
     max_subgoals: int
     max_actions: int
@@ -123,6 +125,8 @@ class AgentOptions:
             raise click.UsageError("an adapter needs --model, the base model that it was trained on")
         else:
             choice = loading.of_pack(_pulled(self.pack))
+        if self.db:  # what is attached decides what the task is about
+            choice = replace(choice, tools=("sql",))
         return replace(choice, n_ctx=self.n_ctx) if self.n_ctx else choice
 
     def settings(self, choice: ModelChoice, formulation: str) -> dict[str, Any]:
@@ -134,6 +138,7 @@ class AgentOptions:
             del own[name]
         tools = [str(path) for path in self.tools]
         own["mcp_servers"] = list(self.mcp_servers)
+        own["db"] = str(self.db) if self.db else None
         return {**describe(choice), **own, "formulation": formulation, "tools": tools}
 
     def agent(
@@ -167,8 +172,14 @@ class AgentOptions:
             sampling=Sampling(self.temperature, self.top_p, self.min_p, self.seed),
             n_threads=self.n_threads or 0,
             tools=[*self.tools, *tools],
+            resources=self._resources(),
             beside=beside,
         )
+
+    def _resources(self) -> list[Resource]:
+        from lumos_edge.sql.database import Database
+
+        return [Database.open(self.db)] if self.db else []
 
 
 def _start_mcp_server(command: str, say: Callable[[str], None]) -> McpServer:
