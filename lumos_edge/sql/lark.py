@@ -27,10 +27,13 @@ MAX_JOINED = 5
 _MAX_ITEMS = 8
 _NEXT = '(", " {0}){{0,3}}'
 
+# The lexer takes the longest match and does not go back: a terminal that begins as another one does would hide it. So
+# what may stand where " DISTINCT" may has the space in its own terminal, and DISTINCT is one beside the columns.
 # In a text, parentheses are balanced: an action ends with the first one too many.
 _CHARACTER = r"([^'()\n\p{C}]|'')"
 _TERMINALS = rf"""
-AGGREGATE: /(COUNT|SUM|AVG|MIN|MAX)\((DISTINCT )?/
+AGGREGATE: /(COUNT|SUM|AVG|MIN|MAX)\(/
+DISTINCT: /DISTINCT /
 FUNCTION: /(ABS|LENGTH|LOWER|UPPER)\(/
 DATE_PART: /STRFTIME\('%[Ymd]', /
 DIGIT: /[0-4]/
@@ -46,6 +49,9 @@ JOIN: / (LEFT )?JOIN/
 LIMIT: / LIMIT [1-9][0-9]{{0,3}}/
 DIRECTION: / (ASC|DESC)/
 SETS: / (UNION( ALL)?|INTERSECT|EXCEPT) SELECT/
+AGGREGATE_AFTER: / (COUNT|SUM|AVG|MIN|MAX)\(/
+CALL_AFTER: / ((ABS|LENGTH|LOWER|UPPER)\(|STRFTIME\('%[Ymd]', )/
+NUMBER_AFTER: / -?[0-9]{{1,12}}(\.[0-9]{{1,6}})?/
 NUMBER: /-?[0-9]{{1,12}}(\.[0-9]{{1,6}})?/
 TEXT: /'{_CHARACTER}{{0,80}}(\({_CHARACTER}{{0,40}}\){_CHARACTER}{{0,40}})?'/
 value: NUMBER | TEXT
@@ -63,7 +69,7 @@ class StatementGrammar:
             pair = f"{ends[0]}.{spell(join.column)} = {ends[1]}.{spell(join.target_column)}"
             self._joins.setdefault(ends, []).append(pair)
         everything = [*_bare(self._tables.values()), *self._qualified(self._tables)]
-        self._any_column = _choice("COLUMN", everything)
+        self._any_column = _pattern(everything)
         self._first_part = self._first()
 
     def part(self, written: str) -> str:
@@ -84,7 +90,7 @@ class StatementGrammar:
         rules = [
             'argument: "SHOW TABLES" argument_end | "DESCRIBE " TABLE argument_end | "SELECT" list | fragment',
             _choice("TABLE", self._tables),
-            f"fragment: term ({_after_item(fragment)} | OPERATOR) | conditions_0",
+            f"fragment: measure ({_after_item(fragment)} | OPERATOR) | conditions_0",
             *self._list("list", Block(n_items=1), "SELECT"),
             *self._level((_condition_fragment(fragment),), 0),
         ]
@@ -102,20 +108,23 @@ class StatementGrammar:
         distinct = '" DISTINCT"? ' if is_first else ""
         star = f' | {distinct} " * FROM"' if is_first and not block.n_columns else ""
         after = _after_item(block)
-        item = f"(term | NUMBER) {after}" if is_operand else f"term ({after} | OPERATOR)"
+        item = f"(term | NUMBER_AFTER) {after}" if is_operand else f"term ({after} | OPERATOR)"
+        columns = self._list_columns(block)
         return [
-            f'{rule}: {distinct}" " {item}{star}',
-            'term: measure | "ROUND(" measure (", " DIGIT)? ")"',
+            f"{rule}: {distinct}{item}{star}",
+            'term: COLUMN_AFTER | " COUNT(*)" | " ROUND(" measure (", " DIGIT)? ")" | CALL_AFTER COLUMN ")"'
+            ' | AGGREGATE_AFTER DISTINCT? COLUMN ")"',
             f"measure: {_aggregates('COLUMN')} | {_operands('COLUMN')}",
-            self._list_columns(block),
+            f"COLUMN: /{columns}/",
+            f"COLUMN_AFTER: / ({columns})/",
         ]
 
     def _list_columns(self, block: Block) -> str:
         if block.bare:
-            return _choice("COLUMN", _bare(self._homes(block).values()))
+            return _pattern(_bare(self._homes(block).values()))
         if block.qualified:
             is_full = len(block.qualified) >= MAX_JOINED
-            return _choice("COLUMN", self._qualified(block.qualified if is_full else self._tables))
+            return _pattern(self._qualified(block.qualified if is_full else self._tables))
         return self._any_column
 
     def _homes(self, block: Block) -> dict[str, Table]:
@@ -270,7 +279,7 @@ def _conditions(block: Block, level: int, n_blocks: int) -> list[str]:
 
 
 def _aggregates(column: str) -> str:
-    return f'"COUNT(*)" | AGGREGATE {column} ")"'
+    return f'"COUNT(*)" | AGGREGATE DISTINCT? {column} ")"'
 
 
 def _operands(column: str) -> str:
@@ -283,7 +292,11 @@ def _bare(tables: Iterable[Table]) -> list[str]:
 
 def _choice(terminal: str, spellings: Iterable[str]) -> str:
     """One terminal for all the spellings: a hundred times cheaper than as many terminals."""
-    return f"{terminal}: /{'|'.join(map(_escape, sorted({*spellings})))}/"
+    return f"{terminal}: /{_pattern(spellings)}/"
+
+
+def _pattern(spellings: Iterable[str]) -> str:
+    return "|".join(map(_escape, sorted({*spellings})))
 
 
 def _escape(text: str) -> str:

@@ -138,6 +138,18 @@ def test_tables_without_a_foreign_key_are_joined_on_any_columns(tmp_path: Path) 
     assert not accepts(grammar, "SELECT a.x FROM a JOIN b ON b.z = a.y\n")  # nothing asks for b
 
 
+def test_columns_may_begin_as_keywords_do(tmp_path: Path) -> None:
+    script = "CREATE TABLE t (D, DISTINCT_x, AND_y, IS_z, LIMIT_n, Description, R, SUM);"
+    schema = Database.open(make(tmp_path / "x", script)).schema
+    for column in ("D", "DISTINCT_x", "AND_y", "IS_z", "LIMIT_n", "Description", "R", "SUM"):
+        for text in (
+            f"SELECT {column}, {column} FROM t WHERE {column} > {column} AND {column} IS NULL ORDER BY {column}",
+            f"SELECT DISTINCT {column} FROM t GROUP BY {column} HAVING SUM({column}) > 1 LIMIT 3",
+            f"SELECT SUM({column}) + {column} FROM t",
+        ):
+            assert accepts(statements(schema), text + "\n"), text
+
+
 def test_one_table_has_nothing_to_join(tmp_path: Path) -> None:
     schema = Database.open(make(tmp_path / "x", "CREATE TABLE a (x);")).schema
     assert not accepts(statements(schema), "SELECT x FROM a JOIN a ON a.x = a.x\n")
