@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from lumos_edge import loading
-from lumos_edge.engine import Completion, Engine, Sampling
+from lumos_edge.engine import Completion, Engine, Grammar, Prompt, Sampling
 from lumos_edge.errors import (
     BudgetExceeded,
     Cancelled,
@@ -35,6 +35,7 @@ from lumos_edge.executor import Executor
 from lumos_edge.grounder import Grounder
 from lumos_edge.loading import ModelChoice
 from lumos_edge.planner import Planner
+from lumos_edge.reader import Reader, is_yes_no, results_as_passages
 from lumos_edge.runs import Run, RunQueue, stopping_after
 from lumos_edge.templates import PromptTemplate
 from lumos_edge.toolbox import Resource, Tool, Toolbox, ValueTypes
@@ -46,6 +47,7 @@ from lumos_edge.trajectory import (
     Finished,
     Formulation,
     Grounded,
+    Module,
     Planned,
     Result,
     Step,
@@ -53,7 +55,7 @@ from lumos_edge.trajectory import (
     Task,
     Trajectory,
 )
-from lumos_edge.values import Value
+from lumos_edge.values import Answer, Boolean, Value
 
 if TYPE_CHECKING:
     from lumos_edge.engine.binding import Model
@@ -106,6 +108,7 @@ class Agent:
         formulation: Formulation = "onetime",
         budget: Budget | None = None,
         sampling: Sampling | None = None,
+        reader: Reader | None = None,
     ) -> None:
         self.engine = engine
         self.planner_template = planner_template
@@ -124,7 +127,9 @@ class Agent:
             sampling=self.sampling,
             max_tokens=_GROUNDER_TOKENS[formulation],
         )
-        self.executor = Executor(toolbox)
+        self.reader_engine = _ReaderEngine(engine)
+        self.reader = reader and replace(reader, engine=self.reader_engine)
+        self.executor = Executor(toolbox.with_resource(self.reader) if self.reader else toolbox)
         self._queue = RunQueue()
         self._resources = ExitStack()
         self._model: Model | None = None
@@ -139,6 +144,8 @@ class Agent:
         formulation: Formulation | None = None,
         budget: Budget | None = None,
         sampling: Sampling | None = None,
+        is_extractive: bool = True,
+        may_recall: bool = False,
         n_ctx: int = 0,
         n_threads: int = 0,
         beside: Agent | None = None,
@@ -151,6 +158,9 @@ class Agent:
         module, 0 takes the pack's. `n_threads` 0 measures what is fastest, once for each model. `beside` is an open
         agent on the same base model, whose loaded weights this one shares; they are freed when the last of them is
         closed.
+
+        A reader, where a tool needs one, answers with spans of passages, or with `is_extractive` False in its own
+        words; `may_recall` lets it answer what no passage does from memory.
 
         An adapter that was trained for another formulation than the run's is a UserWarning.
 
@@ -172,6 +182,9 @@ class Agent:
             formulation=chosen,
             budget=budget,
             sampling=sampling,
+            reader=loaded.reader(sampling or Sampling(), is_extractive, may_recall)
+            if toolbox.needs(Reader)
+            else None,
         )
         agent._model = loaded.engine.model
         agent._resources.callback(loaded.engine.close)
@@ -210,6 +223,7 @@ class Agent:
             formulation=self.formulation,
             budget=self.budget,
             sampling=self.sampling,
+            reader=self.reader,
         )
         other._queue = self._queue
         return other
@@ -262,6 +276,43 @@ class Agent:
         """
         self._queue.cancel()
 
+    def check_cancelled(self) -> None:
+        """Raise `Cancelled` when the run in progress is: a `stop` between two completions had nothing to stop."""
+        if self._queue.is_cancelled:
+            raise Cancelled("cancelled")
+
+
+class _ReaderEngine:
+    """The agent's engine as its reader sees it: tokens are counted, and a run whose budget is spent asks nothing more.
+
+    A tool asks a reader several times, and an engine forgets that it was cancelled when a completion begins.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self.check: Callable[[], None] = lambda: None
+        self._n_tokens = 0
+
+    def complete(
+        self, module: Module, prompt: Prompt, grammar: Grammar, *, max_tokens: int, sampling: Sampling
+    ) -> Generator[str, None, Completion]:
+        """See `Engine.complete`. Raises BudgetExceeded, too."""
+        self.check()
+        completion = yield from self._engine.complete(
+            module, prompt, grammar, max_tokens=max_tokens, sampling=sampling
+        )
+        self._n_tokens += completion.n_completion
+        return completion
+
+    def cancel(self) -> None:
+        """See `Engine.cancel`."""
+        self._engine.cancel()
+
+    def take_n_tokens(self) -> int:
+        """The tokens that were written since this was last asked."""
+        n_tokens, self._n_tokens = self._n_tokens, 0
+        return n_tokens
+
 
 @dataclass
 class _Run:
@@ -275,6 +326,9 @@ class _Run:
     n_tokens: int = 0
     started: float = field(default_factory=time.monotonic)
     seen: set[tuple[str, str]] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self.agent.reader_engine.check = self._check_budget
 
     def onetime(self) -> Iterator[Event]:
         """Plan everything, ground everything, execute."""
@@ -352,17 +406,33 @@ class _Run:
         yield Grounded(step.subgoals, grounding.actions, grounding.error)
         values: dict[str, Value] = {}
         results: list[Result] = []
+        try:
+            is_new = yield from self._execute(step, grounding.actions, values, results)
+        except BudgetExceeded:
+            # What was executed stays in the trajectory, where a replay finds it.
+            attempt = Attempt(grounding.actions, tuple(results))
+            self.steps.append(replace(step, attempts=(*step.attempts, attempt)))
+            raise
+        return Attempt(grounding.actions, tuple(results), grounding.error), values, is_new
+
+    def _execute(
+        self, step: Step, actions: tuple[Action, ...], values: dict[str, Value], results: list[Result]
+    ) -> Generator[Event, None, bool]:
+        """Execute until one fails, filling in values and results; returns whether any action was a new one."""
         is_new = False
-        for action in grounding.actions:
+        for action in actions:
             self._check_budget()
             is_new |= self._remember(action)
-            result = agent.executor.execute(action, self.bindings | values, self.task)
+            result = self.agent.executor.execute(action, self.bindings | values, self.task, step.subgoals)
+            # A replay takes a tool's result from the trace, with what its reader wrote.
+            result = replace(result, n_tokens=result.n_tokens + self.agent.reader_engine.take_n_tokens())
             results.append(result)
             yield Executed(action, result)
+            self._count_tokens(result.n_tokens)
             if result.error:
                 break
             values |= dict(zip(action.targets, result.values, strict=True))
-        return Attempt(grounding.actions, tuple(results), grounding.error), values, is_new
+        return is_new
 
     def _remember(self, action: Action) -> bool:
         """Count the action; returns whether it was not executed before in this run."""
@@ -384,6 +454,7 @@ class _Run:
         answer = self._answer()
         if answer is None:
             raise failure
+        answer = self._concluded(answer)
         message = f"{failure}; the last result is the answer" if is_cut_short else ""
         yield Finished(self.trajectory(answer, message=message))
 
@@ -393,6 +464,31 @@ class _Run:
             return self.bindings["Output"]
         done = [step.done for step in self.steps if step.done]
         return done[-1].results[-1].values[-1] if done else None
+
+    def _concluded(self, last: Value) -> Value:
+        """The last result; where a reader answered, its answer to the question out of all results, as in the paper.
+
+        A yes/no question is answered with yes or no. Raises NoAnswer where the reader found none.
+        """
+        reader = self.agent.reader
+        if reader is None or not any(isinstance(value, Answer) for value in self.bindings.values()):
+            return last
+        must_decide = is_yes_no(self.task.question)
+        if self.agent.formulation == "onetime" and not must_decide:
+            answer = last
+        elif must_decide and isinstance(last, Boolean):
+            answer = Answer("Yes" if last.value else "No", self.task.question)
+        else:
+            context = results_as_passages(self.steps)
+            answer = reader.answer(self.task.question, context, must_decide=must_decide)
+            self._count_tokens(self.agent.reader_engine.take_n_tokens())
+        if not isinstance(answer, Answer):
+            return answer
+        if not answer.is_found:
+            raise NoAnswer("the passages that were found do not answer the question")
+        found = [value for value in self.bindings.values() if isinstance(value, Answer)]
+        cited = dict.fromkeys(passage for value in found for passage in value.passages)
+        return replace(answer, passages=tuple(cited))
 
     def _no_result(self) -> NoAnswer:
         failures = [step.attempts[-1].failure for step in self.steps]
@@ -406,7 +502,10 @@ class _Run:
         return meaning
 
     def _count(self, completion: Completion) -> None:
-        self.n_tokens += completion.n_completion
+        self._count_tokens(completion.n_completion)
+
+    def _count_tokens(self, n_tokens: int) -> None:
+        self.n_tokens += n_tokens
         if self.n_tokens > self.agent.budget.max_tokens:
             raise TooManyTokens(
                 f"{self.n_tokens} tokens were written, the limit is {self.agent.budget.max_tokens}"
@@ -418,3 +517,4 @@ class _Run:
         elapsed_s = time.monotonic() - self.started
         if timeout_s and elapsed_s > timeout_s:
             raise DeadlineExceeded(f"the run took {elapsed_s:.1f} s, the limit is {timeout_s:g} s")
+        self.agent.check_cancelled()

@@ -9,6 +9,7 @@ that function returns.
 from __future__ import annotations
 
 import ctypes
+import re
 import sys
 import threading
 import time
@@ -25,13 +26,15 @@ from lumos_edge.toolbox import (
     Context,
     FormulaArgument,
     NumberArgument,
+    OpenFormula,
     Parameter,
     ReferenceArgument,
     ReferencesArgument,
+    TextArgument,
     Toolbox,
 )
-from lumos_edge.trajectory import Action, Result, Task
-from lumos_edge.values import Number, Value, formula_of, value_of
+from lumos_edge.trajectory import Action, Result, Subgoal, Task
+from lumos_edge.values import Number, Passages, Value, formula_of, value_of
 
 _INTERRUPT_AGAIN_S = 1.0
 
@@ -52,15 +55,21 @@ class Executor:
         """Make the tool that is working, if one is, raise `Cancelled` in `execute`; safe from any thread."""
         self._wake.set()
 
-    def execute(self, action: Action, bindings: Mapping[str, Value], task: Task) -> Result:
-        """The action's values, one for each target, or its error. Raises Cancelled, and what no tool can cause."""
+    def execute(
+        self, action: Action, bindings: Mapping[str, Value], task: Task, subgoals: Sequence[Subgoal] = ()
+    ) -> Result:
+        """The action's values, one for each target, or its error. Raises Cancelled, and what no tool can
+        cause."""
         started = time.perf_counter()
         try:
             types = {name: frozenset({type(value)}) for name, value in bindings.items()}
             call = self._toolbox.check(action, types)
             if self._recorded is not None and call.tool and call.tool.resources:
                 return self._take_recorded(action)
-            values = self._call(action, call, bindings, task)
+            context = Context(
+                task.question, len(action.targets), subgoals[0].text if len(subgoals) == 1 else ""
+            )
+            values = self._call(action, call, bindings, context)
         except StepError as error:
             return Result((), type(error).__name__, str(error), time.perf_counter() - started)
         return Result(values, elapsed_s=time.perf_counter() - started)
@@ -74,7 +83,7 @@ class Executor:
         raise ToolError(f"the record has no result of {action}")
 
     def _call(
-        self, action: Action, call: Call, bindings: Mapping[str, Value], task: Task
+        self, action: Action, call: Call, bindings: Mapping[str, Value], context: Context
     ) -> tuple[Value, ...]:
         if call.tool is None:
             return (bindings[action.arguments],)
@@ -82,7 +91,7 @@ class Executor:
         for parameter, argument in zip(call.tool.parameters, call.arguments, strict=True):
             arguments[parameter.name] = _substitute(parameter, argument, bindings)
         if call.tool.context_name:
-            arguments[call.tool.context_name] = Context(task.question, len(action.targets))
+            arguments[call.tool.context_name] = context
         for name, kind in call.tool.resources.items():
             arguments[name] = self._toolbox.resource(kind)
         function, name = call.tool.function, call.tool.name
@@ -104,9 +113,14 @@ def _substitute(parameter: Parameter, argument: Argument, bindings: Mapping[str,
     if isinstance(kind, ReferencesArgument):
         assert isinstance(argument, tuple)
         return tuple(bindings[name] for name in argument)
+    if isinstance(kind, TextArgument) and kind.is_query:
+        assert isinstance(argument, str)
+        return _NAME.sub(lambda match: _words(match[0], bindings), argument)
     if not isinstance(kind, (FormulaArgument, NumberArgument)):
         return argument
     assert not isinstance(argument, (str, tuple))
+    if isinstance(kind, FormulaArgument) and kind.is_open:
+        return OpenFormula(argument, {name: bindings[name] for name in references(argument)})
     formula = substitute(argument, {name: _formula(name, bindings[name]) for name in references(argument)})
     if isinstance(kind, FormulaArgument):
         return formula
@@ -114,6 +128,16 @@ def _substitute(parameter: Parameter, argument: Argument, bindings: Mapping[str,
     if not isinstance(value, Number):
         raise ToolError(f"{parameter.name} must be a number, it is {value}")
     return value
+
+
+# A result's name as a word of its own: not that of a robot called R2-D2.
+_NAME = re.compile(r"(?<![\w-])R\d+(?![\w-])")
+
+
+def _words(name: str, bindings: Mapping[str, Value]) -> str:
+    """What a name in a query stands for; one that no result has, or passages, stands for itself."""
+    value = bindings.get(name)
+    return name if value is None or isinstance(value, Passages) else str(value)
 
 
 def _formula(name: str, value: Value) -> Formula:

@@ -8,11 +8,20 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lumos_edge.engine import Sampling
 from lumos_edge.errors import ModelLoadError
 from lumos_edge.functions import tool_of
 from lumos_edge.manifest import TEMPLATES, Manifest, ModelFile, default_pack, find_manifest
 from lumos_edge.manifest import Module as ModulePart
-from lumos_edge.templates import ChatTemplate, CompactTemplate, FewshotTemplate, LumosTemplate, PromptTemplate
+from lumos_edge.reader import Reader
+from lumos_edge.templates import (
+    ChatTemplate,
+    CompactTemplate,
+    FewshotTemplate,
+    LumosTemplate,
+    PromptTemplate,
+    ReaderTemplate,
+)
 from lumos_edge.toolbox import Resource, Tool, Toolbox
 from lumos_edge.trajectory import FORMULATIONS, MODULES, Formulation, Module, Step, Subgoal, Task
 
@@ -20,6 +29,9 @@ if TYPE_CHECKING:
     from lumos_edge.engine.binding import Adapter, Model
     from lumos_edge.engine.llama import LlamaEngine
     from lumos_edge.sources import Progress
+
+
+_READER_TOKENS = 80  # the last 48 of them close what is open: some 32 are an answer's
 
 
 @dataclass(frozen=True)
@@ -114,13 +126,14 @@ def load_toolbox(
 ) -> Toolbox:
     """The tools of the choice's packs and these (packs by name or path, and functions), on these resources.
 
-    Raises ToolPackError, also for a resource that a tool lacks, and TypeError for a function that cannot be a tool.
+    Raises ToolPackError, also for a resource that a tool lacks (the agent itself adds its reader), and TypeError for a
+    function that cannot be a tool.
     """
     packs = [pack for pack in tools if isinstance(pack, (str, Path))]
     own = [tool_of(function) for function in tools if not isinstance(function, (str, Path))]
     of_packs = Toolbox.of_packs([*choice.tools, *packs])
     toolbox = Toolbox([*of_packs.tools.values(), *own], of_packs.sources, of_packs.examples, resources)
-    toolbox.check_resources()
+    toolbox.check_resources(later=[Reader])
     return toolbox
 
 
@@ -131,7 +144,13 @@ class Modules:
     engine: LlamaEngine
     planner_template: PromptTemplate
     grounder_template: PromptTemplate
+    reader_asked_as: str | None
     trained_for: Mapping[Module, str]
+
+    def reader(self, sampling: Sampling, is_extractive: bool, may_recall: bool) -> Reader:
+        """The reader on this engine; raises ModelLoadError."""
+        template = _reader_template(self.engine, self.reader_asked_as)
+        return Reader(self.engine, template, sampling, _READER_TOKENS, is_extractive, may_recall)
 
     @property
     def formulation(self) -> Formulation:
@@ -187,7 +206,13 @@ def load_modules(choice: ModelChoice, n_threads: int = 0, model: Model | None = 
     planner = _template(engine, "planner", choice.templates.get("planner"))
     grounder = _template(engine, "grounder", choice.templates.get("grounder"))
     named = {module: _trained(engine, module).metadata("lumos.formulation") for module in MODULES}
-    return Modules(engine, planner, grounder, {module: name for module, name in named.items() if name})
+    return Modules(
+        engine,
+        planner,
+        grounder,
+        choice.templates.get("reader"),
+        {module: name for module, name in named.items() if name},
+    )
 
 
 def _trained(engine: LlamaEngine, module: Module) -> Adapter | Model:
@@ -195,7 +220,18 @@ def _trained(engine: LlamaEngine, module: Module) -> Adapter | Model:
     return engine.adapters.get(module, engine.model)
 
 
-def _template(engine: LlamaEngine, module: Module, name: str | None) -> PromptTemplate:
+def _reader_template(engine: LlamaEngine, name: str | None) -> ReaderTemplate:
+    if name is None and "reader" not in engine.adapters:
+        name = "fewshot"  # what a base says of itself is of the planner and the grounder
+    template = _template(engine, "reader", name)
+    if isinstance(template, CompactTemplate):
+        raise ModelLoadError("the reader has no compact template; expected fewshot, lumos or lumos-eval")
+    return template
+
+
+def _template(
+    engine: LlamaEngine, module: Module, name: str | None
+) -> LumosTemplate | CompactTemplate | FewshotTemplate:
     model = engine.model
     if name is None:
         name = _trained(engine, module).metadata("lumos.template")

@@ -63,6 +63,12 @@ class RunQueue:
         self._running: _Turn | None = None
         self.is_closed = False
 
+    @property
+    def is_cancelled(self) -> bool:
+        """Whether the run that has its turn is cancelled."""
+        turn = self._running
+        return turn is not None and turn.cancelled.is_set()
+
     def cancel(self) -> None:
         """Cancel the run that has its turn, if there is one; those that wait go on."""
         with self._changed:

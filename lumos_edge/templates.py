@@ -3,7 +3,7 @@
 A conversation is a function of the trajectory so far, and only grows at its end: that is what lets an engine keep
 each module's KV cache. `LumosTemplate` is the paper's, byte for byte; `CompactTemplate` is for adapters of our own;
 `FewshotTemplate` lets any chat model be a planner and a grounder by examples, through the chat template in its own
-GGUF file.
+GGUF file. A reader has one turn: a question and passages.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from lumos_edge.engine import Control, Prompt
 from lumos_edge.errors import ModelLoadError
-from lumos_edge.grammar import KEEP_PLANNING, STOP_PLANNING
+from lumos_edge.grammar import ANSWER, KEEP_PLANNING, STOP_PLANNING
+from lumos_edge.knowledge.passage import Passage
 from lumos_edge.toolbox import Example, Toolbox
 from lumos_edge.trajectory import Attempt, Formulation, Step, Subgoal, Task
 
@@ -45,6 +46,23 @@ class PromptTemplate(Protocol):
         self, task: Task, toolbox: Toolbox, steps: Sequence[Step], current: Step, formulation: Formulation
     ) -> Prompt:
         """What the grounder has to continue to ground `current`, whose attempts so far failed."""
+        ...
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a reader is asked. `must_decide`: yes or no, and nothing else."""
+
+    question: str
+    passages: tuple[Passage, ...]
+    must_decide: bool = False
+
+
+class ReaderTemplate(Protocol):
+    """Words a reader's turn."""
+
+    def reader(self, reading: Reading) -> Prompt:
+        """What the reader has to answer."""
         ...
 
 
@@ -93,6 +111,31 @@ _INTERFACES: dict[tuple[str, ...], str] = {
 # Families that the paper's checkpoints never saw: there the prompt begins with solved tasks. WebShop's planner is also
 # never asked whether to stop, and does not say that it keeps planning (eval/webshop/run_eval.py).
 _UNSEEN = (("shop",), ("sql",))
+
+
+_READ = "Please answer the following question{where}. Please answer with one brief entity, beginning with 'Answer: '."
+_MAY_FAIL = {
+    True: " If the answer can't be found in the context, answer 'No answer'. No more details and explanations.",
+    False: " If the answer can't be answered, output 'No answer'. No more details and explanations.",
+}
+
+
+def reading_text(reading: Reading) -> str:
+    """A reader's question in the paper's words: with a context, from memory, or to be decided."""
+    where = " according to the context" if reading.passages else ""
+    may_fail = "" if reading.must_decide else _MAY_FAIL[bool(reading.passages)]
+    must = " Must answer yes/no." if reading.must_decide else ""
+    context = f"Context: {_evidence(reading.passages)}\n" if reading.passages else ""
+    return f"{_READ.format(where=where)}{may_fail}\n\nQuestion: {reading.question}{must}\n{context}"
+
+
+def _evidence(passages: Sequence[Passage]) -> str:
+    """The passages as the paper's retriever lists them; a title says whom a passage's pronouns mean."""
+    lines = []
+    for number, passage in enumerate(passages, 1):
+        title = f"{passage.title}: " if passage.title else ""
+        lines.append(f"Evidence {number}: {title}{' '.join(passage.text.split())}")
+    return "\n".join(lines)
 
 
 def interface_text(toolbox: Toolbox) -> str:
@@ -247,6 +290,10 @@ class LumosTemplate:
         messages += _grounder_turns(header, toolbox, steps, current, formulation)
         return self._render(messages)
 
+    def reader(self, reading: Reading) -> Prompt:
+        """See `ReaderTemplate.reader`; the paper gave these words to GPT-3.5."""
+        return self._render([Message("user", reading_text(reading))])
+
     def _render(self, messages: list[Message]) -> Prompt:
         is_train = self.variant == "train"
         pieces: list[str | Control] = [Control(self.bos)] if is_train and self.bos else []
@@ -348,6 +395,43 @@ class FewshotTemplate:
         header = _given(toolbox.environment, task.question) + "\n"
         messages += _grounder_turns(header, toolbox, steps, current, formulation)
         return self.chat.lay_out(messages)
+
+    def reader(self, reading: Reading) -> Prompt:
+        """See `ReaderTemplate.reader`; the examples stay in the KV cache from one question to the next."""
+        messages = [Message("system", _READ_SYSTEM)]
+        for example, answer in _READINGS:
+            messages += [Message("user", _reading_turn(example)), Message("assistant", f"{ANSWER}{answer}")]
+        return self.chat.lay_out([*messages, Message("user", _reading_turn(reading))])
+
+
+_READ_SYSTEM = (
+    "Answer the question with a few words out of the context. Say 'No answer' when they are not there. "
+    "A question for yes or no is answered with Yes or No."
+)
+_LOVELACE = Passage(
+    "Ada Lovelace",
+    "Ada Lovelace was born in London in December 1815. She had two sons and a daughter with William King.",
+    "",
+)
+_TITICACA = Passage(
+    "Lake Titicaca",
+    "Lake Titicaca lies in the Andes, on the border of Bolivia and Peru, at 3,812 metres.",
+    "",
+)
+_EMU = Passage("Emu", "The emu is a bird that cannot fly. It grows up to 1.9 metres tall.", "")
+_READINGS = (
+    (Reading("How many sons did Ada Lovelace have?", (_LOVELACE, _TITICACA)), "two"),
+    (Reading("How deep is Lake Titicaca?", (_TITICACA,)), "No answer"),
+    (Reading("Does an emu fly?", (_EMU,)), "No"),
+    (Reading("At what height does Lake Titicaca lie?", (_TITICACA, _EMU)), "3,812 metres"),
+    (Reading("Is a tall emu taller than a metre?", (_EMU,), must_decide=True), "Yes"),
+)
+
+
+def _reading_turn(reading: Reading) -> str:
+    """The context before the question, so that the question is what a small model saw last."""
+    must = " Must answer yes/no." if reading.must_decide else ""
+    return f"{_evidence(reading.passages)}\n\nQuestion: {reading.question}{must}".lstrip()
 
 
 def _given(environment: str, question: str) -> str:
@@ -453,7 +537,7 @@ def _pieces(text: str, messages: Sequence[Message], controls: frozenset[str]) ->
     return (*pieces, plain) if plain else tuple(pieces)
 
 
-def write_json(template: PromptTemplate) -> dict[str, Any]:
+def write_json(template: PromptTemplate | ReaderTemplate) -> dict[str, Any]:
     """A template as JSON data, for a trace."""
     if isinstance(template, LumosTemplate):
         return {"template": "lumos", "variant": template.variant, "bos": template.bos, "eos": template.eos}
@@ -470,7 +554,7 @@ def write_json(template: PromptTemplate) -> dict[str, Any]:
     }
 
 
-def read_json(data: dict[str, Any]) -> PromptTemplate:
+def read_json(data: dict[str, Any]) -> LumosTemplate | CompactTemplate | FewshotTemplate:
     """The inverse of `write_json`; raises KeyError for other data."""
     if data["template"] == "lumos":
         return LumosTemplate(data["variant"], data["bos"], data["eos"])

@@ -8,7 +8,9 @@ From the signature follow the interface text that the grounder reads, the gramma
 their parser and their type check. What a parameter's annotation means in an action:
 
     Calculation, Equations, ...   a formula with numbers, symbols and results: 48 / 2 + R1
+    OpenCalculation, OpenCode     the same, handed over as it is with the results that it uses
     str                           free text without newlines, its parentheses balanced
+    Query                         the same, with the names of results in it: population of R3
     Number                        a formula whose value is a number
     Text, ... or a union          an earlier result of that type: R1
     tuple[Number, ...]            earlier results in brackets: [R1, R2]
@@ -25,7 +27,7 @@ import re
 import sys
 import types
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import (
@@ -48,7 +50,7 @@ from lumos_edge.maths.formula import Formula, references
 from lumos_edge.maths.parser import Start, parse
 from lumos_edge.resources import content_files
 from lumos_edge.trajectory import Action, Attempt, Formulation, Result, Step, Subgoal
-from lumos_edge.values import VALUE_TYPES, Boolean, Equation, Expression, Number, Text, Value
+from lumos_edge.values import VALUE_TYPES, Answer, Boolean, Equation, Expression, Number, Text, Value
 
 Calculation: TypeAlias = Annotated[Formula, "calculation"]
 Equations: TypeAlias = Annotated[Formula, "equations"]
@@ -57,10 +59,23 @@ ItemList: TypeAlias = Annotated[Formula, "listing"]
 PseudoCode: TypeAlias = Annotated[Formula, "code"]
 Definition: TypeAlias = Annotated[Formula, "definition"]
 
+
+@dataclass(frozen=True)
+class OpenFormula:
+    """A formula and the results that it refers to, for a tool that computes with them in its own way."""
+
+    formula: Formula
+    results: Mapping[str, Value]
+
+
+OpenCalculation: TypeAlias = Annotated[OpenFormula, "calculation"]
+OpenCode: TypeAlias = Annotated[OpenFormula, "code"]
+Query: TypeAlias = Annotated[str, "query"]
+
 ValueTypes: TypeAlias = frozenset[type[Value]]
 
-FORMULA_TYPES: ValueTypes = frozenset({Number, Expression, Equation, Boolean})
-"""The types of the results that may stand inside a formula."""
+FORMULA_TYPES: ValueTypes = frozenset({Number, Expression, Equation, Boolean, Answer})
+"""The types of the results that may stand inside a formula; an answer, for the number or the truth in it."""
 
 MAX_TEXT = 300
 """Characters that a text argument may have."""
@@ -68,10 +83,13 @@ MAX_TEXT = 300
 
 @dataclass(frozen=True)
 class Context:
-    """What a tool may know besides its arguments: the user's question and how many results the action names."""
+    """What a tool may know besides its arguments: the user's question, how many results the action names, and the
+    subgoal that it grounds (empty where several were grounded together).
+    """
 
     question: str
     n_targets: int
+    subgoal: str = ""
 
 
 class Resource:
@@ -120,9 +138,10 @@ R = TypeVar("R", bound=Resource)
 
 @dataclass(frozen=True)
 class FormulaArgument:
-    """A formula in one of the syntactic categories of `maths.parser`."""
+    """A formula in one of the syntactic categories of `maths.parser`; an open one keeps its references."""
 
     start: Start
+    is_open: bool = False
 
 
 @dataclass(frozen=True)
@@ -132,7 +151,9 @@ class NumberArgument:
 
 @dataclass(frozen=True)
 class TextArgument:
-    """Free text."""
+    """Free text; as a query, the names of results that it holds stand for them."""
+
+    is_query: bool = False
 
 
 @dataclass(frozen=True)
@@ -359,8 +380,10 @@ def _make_tool(
 
 
 def _argument_kind(hint: Any, tool: str, parameter: str) -> ArgumentKind:
-    if get_origin(hint) is Annotated and get_args(hint)[0] == Formula:
-        return FormulaArgument(get_args(hint)[1])
+    if hint == Query:
+        return TextArgument(is_query=True)
+    if get_origin(hint) is Annotated and get_args(hint)[0] in (Formula, OpenFormula):
+        return FormulaArgument(get_args(hint)[1], is_open=get_args(hint)[0] is OpenFormula)
     if get_origin(hint) is Annotated and _is_subclass(get_args(hint)[1], Language):
         return LanguageArgument(get_args(hint)[1])
     if hint is str:
@@ -456,11 +479,21 @@ class Toolbox:
         needing = ", ".join(tool.name for tool in self.tools.values() if kind in tool.resources.values())
         raise ToolPackError(f"{needing} needs {kind.wanted}")
 
-    def check_resources(self) -> None:
-        """Raise ToolPackError when a tool's resource is missing."""
+    def with_resource(self, resource: Resource) -> Toolbox:
+        """The same tools with this resource, in the place of another one of its class."""
+        others = [known for known in self.resources if type(known) is not type(resource)]
+        return Toolbox(self.tools.values(), self.sources, self.examples, [resource, *others])
+
+    def needs(self, kind: type[Resource]) -> bool:
+        """Whether a tool works on a resource of that class."""
+        return any(kind in tool.resources.values() for tool in self.tools.values())
+
+    def check_resources(self, later: Collection[type[Resource]] = ()) -> None:
+        """Raise ToolPackError when a tool's resource is missing; those of `later` need not be there yet."""
         for tool in self.tools.values():
             for kind in tool.resources.values():
-                self.resource(kind)
+                if kind not in later:
+                    self.resource(kind)
 
     @property
     def environment(self) -> str:

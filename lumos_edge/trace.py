@@ -19,6 +19,7 @@ from lumos_edge.engine import Engine, Sampling
 from lumos_edge.engine.recorded import Recorded, RecordingEngine, ReplayEngine
 from lumos_edge.errors import BudgetExceeded, TraceError
 from lumos_edge.executor import Executor
+from lumos_edge.reader import Reader
 from lumos_edge.toolbox import Toolbox
 from lumos_edge.trajectory import Action, Event, Finished, Result, Task, Trajectory
 
@@ -47,6 +48,7 @@ def _describe(agent: Agent, task: Task, model: dict[str, Any]) -> dict[str, Any]
         "formulation": agent.formulation,
         "planner_template": templates.write_json(agent.planner_template),
         "grounder_template": templates.write_json(agent.grounder_template),
+        "reader": agent.reader and _describe_reader(agent.reader),
         "tools": [str(pack) for pack in agent.toolbox.sources],
         "resources": {
             type(resource).__name__: data
@@ -57,6 +59,30 @@ def _describe(agent: Agent, task: Task, model: dict[str, Any]) -> dict[str, Any]
         "sampling": asdict(agent.sampling),
         "question": task.question,
     }
+
+
+def _describe_reader(reader: Reader) -> dict[str, Any]:
+    return {
+        "template": templates.write_json(reader.template),
+        "sampling": asdict(reader.sampling),
+        "max_tokens": reader.max_tokens,
+        "is_extractive": reader.is_extractive,
+        "may_recall": reader.may_recall,
+    }
+
+
+def _read_reader(data: dict[str, Any], engine: Engine) -> Reader:
+    template = templates.read_json(data["template"])
+    if isinstance(template, templates.CompactTemplate):
+        raise ValueError("a reader has no compact template")
+    return Reader(
+        engine,
+        template,
+        Sampling(**data["sampling"]),
+        data["max_tokens"],
+        data["is_extractive"],
+        data["may_recall"],
+    )
 
 
 @dataclass(frozen=True)
@@ -80,6 +106,7 @@ class Trace:
                 # Its time limit was the recorded machine's; a replay ends where the record does.
                 budget=replace(Budget(**run["budget"]), timeout_s=0.0),
                 sampling=Sampling(**run["sampling"]),
+                reader=_read_reader(run["reader"], engine) if run.get("reader") else None,
             )
         except (KeyError, TypeError, ValueError) as error:
             raise TraceError(f"the trace's first line does not describe a run: {error}") from error
@@ -197,5 +224,7 @@ def replay_live(trace: Trace, engine: Engine) -> tuple[Trajectory, Difference | 
     """
     live: list[Recorded] = []
     result = _run(trace, RecordingEngine(engine, live.append))
-    recorded = tuple(item for item in trace.completions if item.module != "reader")
-    return result, first_difference(recorded, tuple(live))
+    recorded, again = (
+        tuple(item for item in items if item.module != "reader") for items in (trace.completions, live)
+    )
+    return result, first_difference(recorded, again)

@@ -51,12 +51,16 @@ class Action:
 
 @dataclass(frozen=True)
 class Result:
-    """What came of an action: one value for each target, or an error (a class name out of `errors` and its message)."""
+    """What came of an action: one value for each target, or an error (a class name out of `errors` and its message).
+
+    `n_tokens` were decoded by a reader that the tool asked.
+    """
 
     values: tuple[Value, ...] = ()
     error: str = ""
     message: str = ""
     elapsed_s: float = field(default=0.0, compare=False)
+    n_tokens: int = 0
 
     def __str__(self) -> str:
         return ", ".join(map(str, self.values)) if not self.error else f"{self.error}: {self.message}"
@@ -217,6 +221,7 @@ def _write_result(result: Result) -> dict[str, Any]:
         "values": [values.write_json(value) for value in result.values],
         "error": result.error,
         "message": result.message,
+        "n_tokens": result.n_tokens,
         "elapsed_s": round(result.elapsed_s, 6),
     }
 
@@ -227,4 +232,5 @@ def _read_result(data: dict[str, Any]) -> Result:
         data["error"],
         data["message"],
         data["elapsed_s"],
+        data.get("n_tokens", 0),  # traces of versions without a reader have none
     )

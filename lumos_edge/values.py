@@ -6,13 +6,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from fractions import Fraction
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
+from lumos_edge.knowledge.passage import Passage
 from lumos_edge.maths.formula import Constant, Formula, Listing, Relation, Truth
 from lumos_edge.maths.parser import parse
 from lumos_edge.maths.printer import print_formula
+from lumos_edge.quantities import comparable, read_operand
 
 
 @dataclass(frozen=True)
@@ -121,9 +123,54 @@ def cell_text(cell: Cell) -> str:
     return "NULL" if cell is None else str(cell)
 
 
-Value: TypeAlias = Number | Expression | Equation | Interval | Boolean | Text | Items | Rows
+@dataclass(frozen=True)
+class Passages:
+    """Passages of a search, the best first; `others` are from the same articles and less relevant.
 
-VALUE_TYPES: tuple[type[Value], ...] = (Number, Expression, Equation, Interval, Boolean, Text, Items, Rows)
+    Shown as their titles: a module that wants their words asks the reader.
+    """
+
+    passages: tuple[Passage, ...]
+    others: tuple[Passage, ...] = ()
+
+    def __str__(self) -> str:
+        titles = dict.fromkeys(passage.title for passage in self.passages)
+        return "; ".join(titles) or "no passages"
+
+
+NO_ANSWER: Final = "No answer"
+"""What a reader answers when there is none."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a reader answered to a question, with the passages that support it.
+
+    `trail` says how it was found: where the reader looked before, and what was left out.
+    """
+
+    text: str
+    question: str
+    passages: tuple[Passage, ...] = ()
+    trail: tuple[str, ...] = ()
+
+    @property
+    def is_found(self) -> bool:
+        """Whether there is an answer."""
+        return self.text != NO_ANSWER
+
+    def __str__(self) -> str:
+        return self.text
+
+
+Value: TypeAlias = (
+    Number | Expression | Equation | Interval | Boolean | Text | Items | Rows | Passages | Answer
+)
+
+VALUE_TYPES: tuple[type[Value], ...] = (
+    *(Number, Expression, Equation, Interval, Boolean),
+    *(Text, Items, Rows, Passages, Answer),
+)
 
 
 def value_of(formula: Formula) -> Value:
@@ -140,7 +187,14 @@ def value_of(formula: Formula) -> Value:
 
 
 def formula_of(value: Value) -> Formula | None:
-    """The formula that stands for a value inside another formula; None for words, intervals and items."""
+    """The formula that stands for a value inside another formula; None for what has none.
+
+    An answer stands for the number, the year or the truth that is in it.
+    """
+    if isinstance(value, Answer):
+        operand = read_operand(value.text)
+        choices = None if operand is None else comparable([operand], exact_dates=False)
+        return choices[0][0] if choices else None
     if isinstance(value, Number):
         return Constant(value.value)
     if isinstance(value, Boolean):
@@ -153,12 +207,16 @@ def formula_of(value: Value) -> Formula | None:
 
 
 def write_json(value: Value) -> dict[str, Any]:
-    """`{"type": "Number", "text": "72"}`; items hold their own such objects, rows their cells."""
+    """`{"type": "Number", "text": "72"}`; items hold their own such objects, rows their cells, passages and
+    answers what they have.
+    """
     if isinstance(value, Items):
         return {"type": "Items", "items": [write_json(item) for item in value.items]}
     if isinstance(value, Rows):
         rows = [list(row) for row in value.rows]
         return {"type": "Rows", "columns": list(value.columns), "rows": rows, "is_cut": value.is_cut}
+    if isinstance(value, (Passages, Answer)):
+        return {"type": type(value).__name__, **asdict(value)}
     return {"type": type(value).__name__, "text": str(value)}
 
 
@@ -167,6 +225,12 @@ def read_json(data: dict[str, Any]) -> Value:
     kind = data["type"]
     if kind == "Items":
         return Items(tuple(read_json(item) for item in data["items"]))
+    if kind == "Passages":
+        return Passages(_read_passages(data["passages"]), _read_passages(data["others"]))
+    if kind == "Answer":
+        return Answer(
+            data["text"], data["question"], _read_passages(data["passages"]), tuple(map(str, data["trail"]))
+        )
     if kind == "Rows":
         return _read_rows(data)
     return _READERS[kind](data["text"])
@@ -178,6 +242,10 @@ def _read_rows(data: dict[str, Any]) -> Rows:
     if not all(cell is None or isinstance(cell, (str, int, float)) for cell in cells):
         raise ValueError("rows have cells of text, numbers and null only")
     return Rows(tuple(data["columns"]), rows, data["is_cut"])
+
+
+def _read_passages(data: list[dict[str, Any]]) -> tuple[Passage, ...]:
+    return tuple(Passage(p["title"], p["text"], p["pack"], p["source"]) for p in data)
 
 
 def _read_equation(text: str) -> Value:

@@ -119,3 +119,14 @@ def text_pieces(
         return completion
     finally:
         text.close()
+
+
+def drained(text: Generator[str, None, Completion]) -> Completion:
+    """The completion of a text that nobody watches."""
+    events = text_pieces("reader", text)
+    while True:
+        try:
+            next(events)
+        except StopIteration as end:
+            completion: Completion = end.value
+            return completion

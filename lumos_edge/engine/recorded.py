@@ -71,6 +71,9 @@ class ReplayEngine:
         if not self._recorded[module]:
             raise TraceError(f"the record has no further completion of the {module}, which is asked for one")
         recorded = self._recorded[module].popleft()
+        # What a tool asked the reader is passed over: a replay takes the tool's result from the trace.
+        while module == "reader" and recorded.prompt != prompt and self._recorded[module]:
+            recorded = self._recorded[module].popleft()
         if recorded.prompt != prompt:
             raise TraceError(
                 f"the run leaves the record: the {module} is asked {_tail(prompt)}, "

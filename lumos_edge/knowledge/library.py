@@ -11,13 +11,16 @@ from lumos_edge.knowledge.bm25 import Collection, score
 from lumos_edge.knowledge.pack import Found, Named, Pack
 from lumos_edge.knowledge.passage import Passage
 from lumos_edge.knowledge.words import misspellings, name_keys, words
+from lumos_edge.toolbox import Resource
 
 _N_CANDIDATES = 64  # passages of one pack that are scored again
 _MOST_POSTINGS = 30_000  # of one search in one pack: what SQLite scores in some 20 ms
 
 
-class Library:
+class Library(Resource):
     """Open packs. It may be used from several threads; raises what opening a pack raises."""
+
+    wanted = "knowledge packs: `lumos-edge knowledge build` makes one, --knowledge names it"
 
     def __init__(self, packs: Sequence[Path]) -> None:
         self._lock = threading.Lock()
