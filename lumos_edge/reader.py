@@ -113,7 +113,7 @@ _CHOICE = re.compile(r"\w or \w+\?$", re.I)
 
 
 def is_yes_no(question: str) -> bool:
-    """Whether a question can be answered with yes or no: 2,050 of StrategyQA's 2,061 train questions are found.
+    """Whether a question can be answered with yes or no: 2,060 of StrategyQA's 2,061 train questions are found.
 
     A choice ("Is it sweet or salty?") is none.
     """
