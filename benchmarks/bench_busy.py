@@ -53,10 +53,8 @@ def main() -> None:
 
 def adaptive(base: Path, n_cores: int) -> LlamaEngine:
     """An engine that starts with all cores, whatever was measured before, and gives way."""
-    from lumos_edge.engine.threads import ThreadPace
-
     engine = LlamaEngine(base, n_ctx=512, n_threads=n_cores)
-    engine._pace = ThreadPace(n_cores)
+    engine._gives_way = True
     return engine
 
 

@@ -147,10 +147,10 @@ def _pulled_pack(name: str, manifest: Manifest, store: Store) -> _Finding:
 
 def _threads(path: Path) -> int:
     from lumos_edge.engine.binding import Model
-    from lumos_edge.engine.threads import measured_n_threads
+    from lumos_edge.engine.threads import measured_speed
 
     model = Model(path)
     try:
-        return measured_n_threads(model)
+        return measured_speed(model).n_threads
     finally:
         model.close()

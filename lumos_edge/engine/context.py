@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -46,14 +47,14 @@ class _Entry:
 class Context:
     """A llama_context of `n_ctx` tokens for each of `n_sequences`, with at most `n_rows` logits rows an evaluation.
 
-    `tokens` says for each sequence whose keys and values are in the cache, by position. Raises EngineError when there
-    is no memory for it.
+    `on_batch` is told the tokens and the seconds of each batch. `tokens` says for each sequence whose keys and values
+    are in the cache, by position. Raises EngineError when there is no memory for it.
     """
 
     model: Model
     n_ctx: int
-    n_threads: int
     flag: CancelFlag
+    on_batch: Callable[[int, float], None]
     n_rows: int = 1
     n_sequences: int = 1
     adapter: Adapter | None = None
@@ -67,7 +68,6 @@ class Context:
         params.n_seq_max = self.n_sequences
         params.n_outputs_max = self.n_rows
         params.kv_unified = True  # a prefix that sequences share is stored once
-        params.n_threads = params.n_threads_batch = self.n_threads
         self.handle = lib.llama_init_from_model(self.model.handle, params)
         if not self.handle:
             raise EngineError(f"no context of {params.n_ctx} tokens: {LOG.last()}")
@@ -151,8 +151,10 @@ class Context:
             batch.seq_id[row][0] = entry.sequence
             batch.logits[row] = entry.is_wanted
         LOG.clear()
+        started = time.perf_counter()
         code = 2 if self.flag.is_set() else lib.llama_decode(self.handle, batch)
         if code == 0:
+            self.on_batch(len(entries), time.perf_counter() - started)
             for entry in entries:
                 self.tokens[entry.sequence].append(entry.token)
             return

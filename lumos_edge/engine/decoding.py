@@ -26,10 +26,6 @@ _CLOSING_TOKENS = 48
 # and the shortest operand where there has to be one.
 _CLOSERS = ("\n", ")", "]", ",", "=", "<", "1", " ")
 
-# llama.cpp's CPU kernels evaluate up to so many tokens of a batch one by one (ggml-cpu/tiled, ggml_tiled_min_batch):
-# within it a draft changes no logits, but by what threads add up in another order.
-_ALIKE = 7
-
 Steps: TypeAlias = Generator[Evaluation | str, Rows | None, Completion]
 """Yields what to evaluate, and is sent its rows; and text, which needs no answer. Returns the completion."""
 
@@ -135,8 +131,7 @@ class Decoding:
             started = time.perf_counter()
             n_new = len(self._prompt) + len(self.written) - self._n_cached
             if self._drafts:
-                n_most = min(n_most - 1, _ALIKE - n_new)
-                self._ahead = constraint.allowed_prefix(self._drafts.propose(n_most))
+                self._ahead = constraint.allowed_prefix(self._drafts.propose(n_new, n_most - 1))
             self._costs.constraint_s += time.perf_counter() - started
             self._n_drafted = len(self._ahead)
             tokens = [*self._prompt, *self.written, *self._ahead]

@@ -12,40 +12,46 @@ from collections.abc import Sequence
 MAX_DRAFT = 6
 """Tokens of the longest draft."""
 
-_SIZES = (4, 3, 2)
-"""Lengths of the n-grams that are looked up, the longest first."""
+_SIZES = (5, 4, 3)
+"""Lengths of the n-grams that are looked up, the longest first: benchmarks/LOG.md, 2026-11-24."""
 
 
 class Acceptance:
     """How often drafts were right, by the length of the n-gram that found them: says how long the next may be.
 
-    A draft of d tokens adds p + p^2 + ... + p^d expected tokens to a step and `cost` times d to its time. Old drafts
-    count less and less, and a length that has failed is tried again now and then.
+    A draft of d tokens behind k others saves p + p^2 + ... + p^d steps and costs what a batch of k + d tokens takes
+    longer than one of k: `costs[n - 1]` is the time of n tokens in steps of one. Old drafts count less and less, and a
+    length that has failed is tried again now and then, where a single token more costs less than a step.
     """
 
     _PRIOR = (2.0, 3.0)  # right, drafted
     _KEPT = 0.97  # of the counts, with each further draft
     _PROBE_EVERY = 16  # lookups
 
-    def __init__(self, cost: float) -> None:
-        self._cost = cost
+    def __init__(self, costs: Sequence[float]) -> None:
+        self._costs = costs
         self._right = dict.fromkeys(_SIZES, self._PRIOR[0])
         self._tried = dict.fromkeys(_SIZES, self._PRIOR[1])
         self._n_skipped = dict.fromkeys(_SIZES, 0)
 
-    def length(self, size: int) -> int:
-        """How many tokens a draft found by an n-gram of that size should have."""
+    def length(self, size: int, n_before: int) -> int:
+        """How many tokens a draft found by an n-gram of that size should have behind `n_before` others."""
         chance = self._right[size] / self._tried[size]
-        n_tokens, gain, seconds, reached = 0, 1.0, 1.0, 1.0
-        while n_tokens < MAX_DRAFT:
+        n_most = min(MAX_DRAFT, len(self._costs) - n_before)
+        best, most, reached, saved = 0, 0.0, 1.0, 0.0
+        for n_tokens in range(1, n_most + 1):
             reached *= chance
-            if (gain + reached) / (seconds + self._cost) <= gain / seconds:
-                break
-            gain, seconds, n_tokens = gain + reached, seconds + self._cost, n_tokens + 1
-        if n_tokens == 0:
+            saved += reached
+            gain = saved - self._cost(n_before, n_tokens)
+            if gain > most:
+                best, most = n_tokens, gain
+        if best == 0 and n_most > 0 and self._cost(n_before, 1) < 1:
             self._n_skipped[size] += 1
-            n_tokens = int(self._n_skipped[size] % self._PROBE_EVERY == 0)
-        return n_tokens
+            best = int(self._n_skipped[size] % self._PROBE_EVERY == 0)
+        return best
+
+    def _cost(self, n_before: int, n_tokens: int) -> float:
+        return self._costs[n_before + n_tokens - 1] - self._costs[n_before - 1]
 
     def note(self, size: int, n_drafted: int, n_right: int) -> None:
         """Of a draft, the first `n_right` tokens stood; what came behind the first wrong one says nothing."""
@@ -72,11 +78,14 @@ class Drafts:
                 self._ends[tuple(self._tokens[-size:])] = len(self._tokens)
             self._tokens.append(token)
 
-    def propose(self, n_most: int) -> list[int]:
-        """What followed the last tokens the last time they stood here, as far as that is worth trying."""
+    def propose(self, n_before: int, n_most: int) -> list[int]:
+        """What followed the last tokens the last time they stood here, as far as that is worth trying.
+
+        It is evaluated behind `n_before` other tokens, and may have `n_most`.
+        """
         for size in _SIZES if n_most > 0 else ():
             end = self._ends.get(tuple(self._tokens[-size:]))
-            if end is not None and (length := self._acceptance.length(size)):
+            if end is not None and (length := self._acceptance.length(size, n_before)):
                 self._size = size
                 return self._tokens[end : end + min(length, n_most)]
         return []

@@ -23,13 +23,10 @@ from lumos_edge.engine.drafts import MAX_DRAFT, Acceptance, Drafts
 from lumos_edge.engine.pieces import PieceTokens
 from lumos_edge.engine.prefix import MIN_TOKENS, PrefixStates
 from lumos_edge.engine.sampling import Sampler
-from lumos_edge.engine.threads import ThreadPace, measured_n_threads
+from lumos_edge.engine.threads import ALIKE, Speed, ThreadPace, measured_speed
 from lumos_edge.errors import AdapterMismatch, ContextWindowExceeded, EngineError, ModelLoadError
 from lumos_edge.resources import cache_folder
 from lumos_edge.trajectory import Module
-
-# What a drafted token adds to the time of a step, in steps of one token: benchmarks/LOG.md, 2026-11-24.
-_COST = 0.8
 
 
 @dataclass
@@ -71,8 +68,9 @@ class LlamaEngine:
                 f"a context window of {n_ctx:,} tokens is more than the {self.model.n_ctx_train:,} that "
                 f"{self.model.path.name} was trained with"
             )
-        self.n_threads = n_threads or measured_n_threads(self.model)
-        self._pace = None if n_threads else ThreadPace(self.n_threads)
+        self.speed = Speed.unmeasured(n_threads) if n_threads else measured_speed(self.model)
+        self._pace = ThreadPace(self.speed)
+        self._gives_way = not n_threads
         try:
             self.adapters = {module: self._adapter(module, file) for module, file in (adapters or {}).items()}
         except EngineError:
@@ -80,7 +78,6 @@ class LlamaEngine:
             raise
         self._vocabulary = Vocabulary(self.model)
         self._has_drafts = has_drafts and not self.model.is_recurrent
-        self._draft_cost = _COST
         self._conversations: dict[Module, _Conversation] = {}
         self._prefixes: dict[Module, list[int]] = {}
         self._flag = CancelFlag()
@@ -104,6 +101,11 @@ class LlamaEngine:
             common = common[: n_common(common, tokens)]
         is_worth_it = len(common) >= MIN_TOKENS and not self.model.is_recurrent
         self._prefixes[module] = common if is_worth_it else []
+
+    @property
+    def n_threads(self) -> int:
+        """Threads that a single token is evaluated with now."""
+        return self._pace.n_threads
 
     # -- the seam ---------------------------------------------------------------------------------------------------
 
@@ -172,17 +174,18 @@ class LlamaEngine:
             context = Context(
                 self.model,
                 n_ctx=self.n_ctx,
-                n_threads=self.n_threads,
                 flag=self._flag,
+                on_batch=self._keep_pace,
                 n_rows=1 + MAX_DRAFT if self._has_drafts else 1,
                 adapter=adapter,
             )
+            context.set_n_threads(self._pace.n_threads, self._pace.n_threads_prefill)
             weights = [self.model.path, *([adapter.path] if adapter else [])]
             states = PrefixStates(cache_folder() / "prefixes", weights, [self.n_ctx])
             self._conversations[module] = _Conversation(
                 context,
                 PieceTokens(self.model),
-                Acceptance(self._draft_cost),
+                Acceptance(self.speed.costs),
                 self._prefixes.get(module, []),
                 states,
             )
@@ -214,17 +217,19 @@ class LlamaEngine:
                 return completion
             rows = None
             if isinstance(step, Evaluation):
-                started = time.perf_counter()
                 rows = context.evaluate({0: step})[0]
-                if len(step.tokens) == 1:
-                    self._keep_pace(time.perf_counter() - started)
             else:
                 yield step
 
-    def _keep_pace(self, seconds: float) -> None:
-        """Adapt the number of threads to how long one token took; a number that the user chose stays."""
-        if self._pace is None or self._pace.step(seconds) == self.n_threads:
+    def _keep_pace(self, n_tokens: int, seconds: float) -> None:
+        """Adapt the number of threads to how long a batch took; a number that the user chose stays."""
+        if not self._gives_way:
             return
-        self.n_threads = self._pace.n_threads
-        for conversation in self._conversations.values():
-            conversation.context.set_n_threads(self.n_threads, self.n_threads)
+        before = self._pace.n_threads
+        if n_tokens == 1:
+            self._pace.step(seconds)
+        elif n_tokens > ALIKE:
+            self._pace.prefill(seconds, n_tokens)
+        if self._pace.n_threads != before:
+            for conversation in self._conversations.values():
+                conversation.context.set_n_threads(self._pace.n_threads, self._pace.n_threads_prefill)

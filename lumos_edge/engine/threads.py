@@ -1,4 +1,5 @@
-"""How many threads decode fastest: a measurement, kept for each model and machine, and fewer when the machine is busy.
+"""How many threads are fastest, and what a batch costs: measured once for each model and machine, and kept; and fewer
+threads while the machine is busy.
 
 On 2 cores and a 135M model, tokens/s of raw decode: quiet machine 139 with 2 threads and 113 with 1; with one other
 busy process 38 and 97. No rule of thumb knows that.
@@ -11,6 +12,7 @@ import os
 import statistics
 import tempfile
 import time
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import llama_cpp as lib
@@ -21,12 +23,38 @@ from lumos_edge.resources import cache_folder
 
 _N_STEPS = 8
 _N_CTX = 256
+_N_PREFILL = 64
+
+ALIKE = 7
+"""Up to so many tokens of a batch are evaluated one by one, and only more of them by kernels that round otherwise
+(llama.cpp, ggml/src/ggml-cpu/tiled/tiled.cpp, ggml_tiled_min_batch)."""
 
 
-def measured_n_threads(model: Model) -> int:
-    """The thread count for this model on this machine: from the cache, else measured (some 8 tokens a candidate)."""
+@dataclass(frozen=True)
+class Speed:
+    """Threads for a single token and for a prompt; seconds that a prompt's token takes (0 when that is not known).
+
+    `costs[n - 1]` is the time of a batch of n tokens, in steps of one token.
+    """
+
+    n_threads: int
+    n_threads_prefill: int
+    prefill_token_s: float
+    costs: tuple[float, ...]
+
+    @classmethod
+    def unmeasured(cls, n_threads: int) -> Speed:
+        """Of a number that the user chose; a batch is taken to gain nothing."""
+        return cls(n_threads, n_threads, 0.0, tuple(map(float, range(1, ALIKE + 1))))
+
+
+def measured_speed(model: Model) -> Speed:
+    """The fastest thread counts for this model on this machine, and the costs with them.
+
+    From the cache, else measured: the time of some 60 tokens and two short prompts. Raises EngineError.
+    """
     key = f"{model.path.name}:{model.path.stat().st_size}:{os.cpu_count()}"
-    file = cache_folder() / "threads.json"
+    file = cache_folder() / "speed.json"
     known = _read(file)
     if key not in known:
         known[key] = _measure(model)
@@ -38,21 +66,35 @@ class ThreadPace:
     """Fewer threads while something else needs the cores, and back again.
 
     With more threads than free cores each one waits, at every barrier of the graph, for the one that has no core. So
-    decode steps that are much slower than the fastest one seen mean: give way.
+    decode steps that are much slower than the fastest one seen, or a prompt that is much slower than measured, mean:
+    give way.
     """
 
     _SLOWER = 1.7  # times the fastest step; noise of a quiet machine stays below
+    _SLOWER_PREFILL = 4.0  # times the measured time: a long context and small batches stay below
     _N_SLOW = 3  # such steps in a row: one may be an accident
     _PROBE_EVERY = 64  # steps with fewer threads between two tries with all
     _N_PROBE = 2
 
-    def __init__(self, n_threads: int) -> None:
-        self.n_threads = n_threads
-        self._all = n_threads
+    def __init__(self, speed: Speed) -> None:
+        self.n_threads = self._all = speed.n_threads
+        self._speed = speed
         self._fastest_s = float("inf")
         self._recent_s = 0.0
         self._n_slow = 0
         self._n_steps = 0
+
+    @property
+    def n_threads_prefill(self) -> int:
+        """Threads for the next batch of a prompt."""
+        return self._speed.n_threads_prefill if self.n_threads == self._all else self.n_threads
+
+    def prefill(self, seconds: float, n_tokens: int) -> None:
+        """Take note of a prompt's batch of many tokens."""
+        expected_s = n_tokens * self._speed.prefill_token_s
+        if expected_s and seconds > self._SLOWER_PREFILL * expected_s and self.n_threads == self._all > 1:
+            self._recent_s = 0.0
+            self._use(self._all // 2)
 
     def step(self, seconds: float) -> int:
         """Take note of one decoded token's time; returns the number of threads for the next."""
@@ -91,51 +133,73 @@ def _candidates(n_cores: int) -> list[int]:
     )
 
 
-def _measure(model: Model) -> int:
+def _measure(model: Model) -> Speed:
     params = lib.llama_context_default_params()
     params.n_ctx = params.n_batch = params.n_ubatch = _N_CTX
-    params.n_outputs_max = 1
+    params.n_outputs_max = ALIKE
     context = lib.llama_init_from_model(model.handle, params)
     if not context:
         raise EngineError(f"no context of {_N_CTX} tokens to measure threads with")
     try:
-        seconds = {n: _step_seconds(context, n) for n in _candidates(os.cpu_count() or 1)}
+        candidates = _candidates(os.cpu_count() or 1)
+        prefill = {n: _batch_seconds(context, n, _N_PREFILL, n_repeats=2) for n in candidates}
+        decode = {n: _batch_seconds(context, n, 1, n_repeats=_N_STEPS) for n in candidates}
+        fastest = min(decode, key=lambda n: decode[n])
+        costs = {n: _batch_seconds(context, fastest, n, n_repeats=3) / decode[fastest] for n in (2, 4, ALIKE)}
     finally:
         lib.llama_free(context)
-    return min(seconds, key=lambda n: seconds[n])
+    for_prefill = min(prefill, key=lambda n: prefill[n])
+    return Speed(fastest, for_prefill, prefill[for_prefill] / _N_PREFILL, _between({1: 1.0, **costs}))
 
 
-def _step_seconds(context: object, n_threads: int) -> float:
-    """The median time of decoding one token."""
+def _between(costs: dict[int, float]) -> tuple[float, ...]:
+    """A cost for every number of tokens, on straight lines between those that were measured; never less for more."""
+    known = sorted(costs)
+    found = [1.0]
+    for n in range(2, ALIKE + 1):
+        upper = next(other for other in known if other >= n)
+        lower = max(other for other in known if other < n)
+        share = (n - lower) / (upper - lower)
+        found.append(max(found[-1], costs[lower] + share * (costs[upper] - costs[lower])))
+    return tuple(round(cost, 3) for cost in found)
+
+
+def _batch_seconds(context: object, n_threads: int, n_tokens: int, *, n_repeats: int) -> float:
+    """The median time of evaluating so many tokens."""
     lib.llama_set_n_threads(context, n_threads, n_threads)
-    token = (lib.llama_token * 1)(1)
+    memory = lib.llama_get_memory(context)
+    tokens = (lib.llama_token * n_tokens)(*[1] * n_tokens)
     seconds = []
-    for _ in range(_N_STEPS):
+    for _ in range(n_repeats + 1):
+        lib.llama_memory_clear(memory, False)
         started = time.perf_counter()
-        if lib.llama_decode(context, lib.llama_batch_get_one(token, 1)):
+        if lib.llama_decode(context, lib.llama_batch_get_one(tokens, n_tokens)):
             raise EngineError("llama_decode failed while threads were measured")
         seconds.append(time.perf_counter() - started)
     return statistics.median(seconds[1:])
 
 
-def _read(file: Path) -> dict[str, int]:
+def _read(file: Path) -> dict[str, Speed]:
+    """What was measured before; what is no measurement is measured anew."""
     try:
         known = json.loads(file.read_text("utf-8"))
-    except (OSError, ValueError):
+        return {key: _speed(**fields) for key, fields in known.items()}
+    except (OSError, ValueError, TypeError, AttributeError):
         return {}
-    return (
-        {key: n for key, n in known.items() if isinstance(n, int) and n > 0}
-        if isinstance(known, dict)
-        else {}
-    )
 
 
-def _write(file: Path, known: dict[str, int]) -> None:
+def _speed(n_threads: int, n_threads_prefill: int, prefill_token_s: float, costs: list[float]) -> Speed:
+    if min(n_threads, n_threads_prefill) < 1 or len(costs) != ALIKE:
+        raise ValueError("no measurement")
+    return Speed(n_threads, n_threads_prefill, float(prefill_token_s), tuple(map(float, costs)))
+
+
+def _write(file: Path, known: dict[str, Speed]) -> None:
     """Atomically; a cache that cannot be written costs only the next measurement."""
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile("w", dir=file.parent, delete=False, encoding="utf-8") as new:
-            json.dump(known, new, indent=1)
+            json.dump({key: asdict(speed) for key, speed in known.items()}, new, indent=1)
         Path(new.name).replace(file)
     except OSError:
         return

@@ -51,7 +51,7 @@ def test_a_sound_machine_is_exit_code_0(run: Command) -> None:
     assert re.fullmatch(r"[\d.]+ GiB", found["memory"])
     assert re.fullmatch(r"pulled; decodes fastest with n_threads = [1-9]\d*", found["pack own"])
     assert found["pack base (default)"] == "not pulled; `ask` pulls it on first use"
-    assert (cache_folder() / "threads.json").is_file()
+    assert (cache_folder() / "speed.json").is_file()
 
 
 @pytest.mark.usefixtures("pulled")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from unittest import mock
 
@@ -14,71 +15,91 @@ from hypothesis import strategies as st
 from lumos_edge.engine import Completion, Control, Grammar, Prompt, Sampling
 from lumos_edge.engine.drafts import MAX_DRAFT, Acceptance, Drafts
 from lumos_edge.engine.llama import LlamaEngine
+from lumos_edge.engine.threads import ALIKE, Speed
 from lumos_edge.grammar import actions_grammar
 from lumos_edge.toolbox import Toolbox
 from tests.engine.tiny import write_bpe_model
 
-CHEAP = 0.05
+CHEAP = tuple(1 + 0.05 * n for n in range(ALIKE))
+"""The costs on a machine where a batch takes hardly longer than one token."""
 
 
-def drafts(tokens: list[int], cost: float = CHEAP) -> Drafts:
-    return Drafts(Acceptance(cost), tokens)
+def drafts(tokens: list[int]) -> Drafts:
+    return Drafts(Acceptance(CHEAP), tokens)
 
 
 def test_what_followed_the_last_time_is_proposed() -> None:
-    assert drafts([1, 2, 3, 4, 9, 1, 2]).propose(2) == [3, 4]
+    assert drafts([0, 1, 2, 3, 4, 9, 0, 1, 2]).propose(1, 2) == [3, 4]
 
 
 def test_the_newest_occurrence_and_the_longest_n_gram_count() -> None:
-    assert drafts([1, 2, 3, 9, 1, 2, 4, 9, 1, 2]).propose(1) == [4]
-    assert drafts([7, 1, 2, 3, 9, 1, 2, 4, 7, 1, 2]).propose(1) == [3]
+    assert drafts([0, 1, 2, 3, 9, 0, 1, 2, 4, 9, 0, 1, 2]).propose(1, 1) == [4]
+    assert drafts([7, 0, 1, 2, 3, 9, 0, 1, 2, 4, 7, 0, 1, 2]).propose(1, 1) == [3]
 
 
 def test_nothing_is_proposed_where_nothing_was_seen() -> None:
-    assert drafts([1, 2, 3, 4]).propose(8) == []
-    assert drafts([]).propose(8) == []
+    assert drafts([1, 2, 3, 4]).propose(1, 8) == []
+    assert drafts([]).propose(1, 8) == []
 
 
 def test_what_is_written_is_looked_up_too() -> None:
-    index = drafts([1, 2])
-    index.extend([3, 4, 1])
-    assert index.propose(8) == []
+    index = drafts([0, 1, 2])
+    index.extend([3, 4, 0, 1])
+    assert index.propose(1, 8) == []
     index.extend([2])
-    assert index.propose(2) == [3, 4]
+    assert index.propose(1, 2) == [3, 4]
 
 
 @given(st.lists(st.integers(0, 3), max_size=60), st.integers(0, 12))
-def test_a_draft_stood_in_the_text_behind_the_same_two_tokens(tokens: list[int], n_most: int) -> None:
-    draft = drafts(tokens).propose(n_most)
+def test_a_draft_stood_in_the_text_behind_the_same_three_tokens(tokens: list[int], n_most: int) -> None:
+    draft = drafts(tokens).propose(1, n_most)
     assert len(draft) <= min(n_most, MAX_DRAFT)
-    found = [*tokens[-2:], *draft]
+    found = [*tokens[-3:], *draft]
     assert not draft or found in [tokens[i : i + len(found)] for i in range(len(tokens) - 2)]
 
 
+QUARTER = tuple(1 + 0.25 * n for n in range(ALIKE))
+
+
 def test_drafts_that_stand_become_longer_and_those_that_fall_end() -> None:
-    acceptance = Acceptance(0.25)
+    acceptance = Acceptance(QUARTER)
     for _ in range(50):
-        acceptance.note(2, 4, 4)
-        acceptance.note(3, 4, 0)
-    assert acceptance.length(2) == MAX_DRAFT
-    lengths = [acceptance.length(3) for _ in range(100)]
+        acceptance.note(3, 4, 4)
+        acceptance.note(4, 4, 0)
+    assert acceptance.length(3, 1) == MAX_DRAFT
+    lengths = [acceptance.length(4, 1) for _ in range(100)]
     assert set(lengths) == {0, 1}
     assert 4 <= sum(lengths) <= 8  # tried again now and then
 
 
 def test_a_length_that_is_tried_again_comes_back_when_drafts_stand_again() -> None:
-    acceptance = Acceptance(0.25)
+    acceptance = Acceptance(QUARTER)
     for _ in range(50):
-        acceptance.note(2, 1, 0)
-    assert acceptance.length(2) == 0
+        acceptance.note(3, 1, 0)
+    assert acceptance.length(3, 1) == 0
     for _ in range(50):
-        acceptance.note(2, 1, 1)
-    assert acceptance.length(2) > 1
+        acceptance.note(3, 1, 1)
+    assert acceptance.length(3, 1) > 1
 
 
-def test_where_a_draft_costs_as_much_as_a_step_there_is_none() -> None:
-    acceptance = Acceptance(1.0)
-    assert [acceptance.length(2) for _ in range(10)] == [0] * 10
+def test_no_draft_makes_a_batch_that_is_evaluated_otherwise() -> None:
+    acceptance = Acceptance(CHEAP)
+    for n_before in range(1, 300):
+        assert acceptance.length(3, n_before) <= max(0, ALIKE - n_before)
+
+
+def test_where_a_drafted_token_costs_a_step_there_is_none() -> None:
+    acceptance = Acceptance(Speed.unmeasured(2).costs)
+    for _ in range(50):
+        acceptance.note(3, 6, 6)
+    assert [acceptance.length(3, 1) for _ in range(40)] == [0] * 40
+
+
+def test_behind_forced_tokens_a_draft_may_pay_where_alone_it_does_not() -> None:
+    """The costs of a 1.5B model on 2 cores: a batch of two is as slow as two steps, a third token is cheap."""
+    acceptance = Acceptance((1.0, 2.01, 2.34, 2.69, 3.2, 3.71, 4.34))
+    assert acceptance.length(3, 1) == 0
+    assert acceptance.length(3, 2) > 0
 
 
 PROMPT: Prompt = (
@@ -98,7 +119,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def engines(tiny: Path) -> Iterator[tuple[LlamaEngine, LlamaEngine]]:
     """One with drafts, one without."""
     both = LlamaEngine(tiny, n_threads=1), LlamaEngine(tiny, n_threads=1, has_drafts=False)
-    both[0]._draft_cost = CHEAP  # so that drafts are tried
+    both[0].speed = replace(both[0].speed, costs=CHEAP)  # so that drafts are tried
     yield both
     for engine in both:
         engine.close()

@@ -262,16 +262,11 @@ def test_a_closed_engine_says_so(tiny: Path) -> None:
         complete(engine)
 
 
-def test_threads_are_measured_once_for_a_model(tiny: Path) -> None:
-    first = LlamaEngine(tiny)
-    assert first.n_threads >= 1
-    from lumos_edge.resources import cache_folder
-
-    file = cache_folder() / "threads.json"
-    file.write_text(file.read_text().replace(f": {first.n_threads}", ": 1"))
-    assert LlamaEngine(tiny).n_threads == 1
-    file.write_text("not json")
-    assert LlamaEngine(tiny).n_threads >= 1
+def test_threads_are_measured_where_none_are_given(tiny: Path) -> None:
+    engine = LlamaEngine(tiny)
+    assert engine.n_threads == engine.speed.n_threads >= 1
+    assert complete(engine)[1].text
+    engine.close()
 
 
 @pytest.mark.parametrize(

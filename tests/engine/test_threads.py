@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
-from lumos_edge.engine.threads import ThreadPace
+from pathlib import Path
+
+import pytest
+
+from lumos_edge.engine.binding import Model
+from lumos_edge.engine.threads import ALIKE, Speed, ThreadPace, _between, measured_speed
+from lumos_edge.resources import cache_folder
+from tests.engine.tiny import write_bpe_model
 
 QUIET, BUSY, ONE = 0.007, 0.026, 0.010
+PROMPT_TOKEN = 0.003
+
+
+def pace_of(n_threads: int) -> ThreadPace:
+    return ThreadPace(Speed(n_threads, n_threads, PROMPT_TOKEN, (1.0,) * ALIKE))
 
 
 def run(pace: ThreadPace, n_steps: int, *, busy: bool) -> list[int]:
@@ -18,11 +30,11 @@ def run(pace: ThreadPace, n_steps: int, *, busy: bool) -> list[int]:
 
 
 def test_a_quiet_machine_keeps_all_threads() -> None:
-    assert set(run(ThreadPace(2), 500, busy=False)) == {2}
+    assert set(run(pace_of(2), 500, busy=False)) == {2}
 
 
 def test_a_busy_machine_gets_fewer_and_all_are_tried_now_and_then() -> None:
-    pace = ThreadPace(2)
+    pace = pace_of(2)
     run(pace, 20, busy=False)
     counts = run(pace, 400, busy=True)
     assert counts[:3] == [2, 2, 2]
@@ -31,7 +43,7 @@ def test_a_busy_machine_gets_fewer_and_all_are_tried_now_and_then() -> None:
 
 
 def test_all_threads_come_back_when_the_machine_is_quiet_again() -> None:
-    pace = ThreadPace(2)
+    pace = pace_of(2)
     run(pace, 20, busy=False)
     run(pace, 50, busy=True)
     counts = run(pace, 200, busy=False)
@@ -40,7 +52,7 @@ def test_all_threads_come_back_when_the_machine_is_quiet_again() -> None:
 
 
 def test_single_slow_steps_are_accidents() -> None:
-    pace = ThreadPace(2)
+    pace = pace_of(2)
     for _ in range(100):
         pace.step(QUIET)
         pace.step(BUSY)
@@ -48,13 +60,57 @@ def test_single_slow_steps_are_accidents() -> None:
 
 
 def test_one_thread_is_the_least() -> None:
-    pace = ThreadPace(1)
+    pace = pace_of(1)
     for seconds in (QUIET, BUSY, BUSY, BUSY, BUSY):
         assert pace.step(seconds) == 1
 
 
 def test_many_threads_are_halved() -> None:
-    pace = ThreadPace(8)
+    pace = pace_of(8)
     for seconds in (QUIET, BUSY, BUSY, BUSY):
         pace.step(seconds)
     assert pace.n_threads == 4
+
+
+def test_a_prompt_that_is_much_slower_than_measured_is_read_with_fewer_threads_at_once() -> None:
+    pace = pace_of(2)
+    pace.prefill(256 * 2 * PROMPT_TOKEN, 256)  # a long context
+    assert pace.n_threads_prefill == 2
+    pace.prefill(256 * 20 * PROMPT_TOKEN, 256)
+    assert (pace.n_threads, pace.n_threads_prefill) == (1, 1)
+    run(pace, 200, busy=False)
+    assert (pace.n_threads, pace.n_threads_prefill) == (2, 2)
+
+
+def test_prompts_and_tokens_have_threads_of_their_own() -> None:
+    pace = ThreadPace(Speed(2, 6, PROMPT_TOKEN, (1.0,) * ALIKE))
+    assert (pace.n_threads, pace.n_threads_prefill) == (2, 6)
+
+
+def test_costs_lie_between_those_that_were_measured_and_never_fall() -> None:
+    assert _between({1: 1.0, 2: 2.0, 4: 2.6, 7: 2.3}) == (1.0, 2.0, 2.3, 2.6, 2.6, 2.6, 2.6)
+
+
+def test_a_model_is_measured_once(tmp_path: Path) -> None:
+    model = Model(write_bpe_model(tmp_path / "tiny.gguf"))
+    first = measured_speed(model)
+    assert min(first.n_threads, first.n_threads_prefill) >= 1
+    assert first.prefill_token_s > 0
+    assert len(first.costs) == ALIKE
+    file = cache_folder() / "speed.json"
+    file.write_text(file.read_text().replace(str(first.prefill_token_s), "0.5"))
+    assert measured_speed(model).prefill_token_s == 0.5
+    model.close()
+
+
+@pytest.mark.parametrize("content", ["not json", "[]", "{}", '{"tiny.gguf:1:2": 3}'])
+def test_a_spoilt_measurement_is_made_again(tmp_path: Path, content: str) -> None:
+    model = Model(write_bpe_model(tmp_path / "tiny.gguf"))
+    expected = measured_speed(model)
+    file = cache_folder() / "speed.json"
+    for spoilt in (content, file.read_text().replace('"n_threads": ', '"n_threads": -')):
+        file.write_text(spoilt)
+        again = measured_speed(model)
+        assert again.n_threads >= 1
+        assert len(again.costs) == len(expected.costs)
+    model.close()
