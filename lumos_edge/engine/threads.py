@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import statistics
 import tempfile
 import time
 from dataclasses import asdict, dataclass
@@ -51,7 +50,7 @@ class Speed:
 def measured_speed(model: Model) -> Speed:
     """The fastest thread counts for this model on this machine, and the costs with them.
 
-    From the cache, else measured: the time of some 60 tokens and two short prompts. Raises EngineError.
+    From the cache, else measured: the time of some 60 tokens, and for each candidate of four short prompts. Raises EngineError.
     """
     key = f"{model.path.name}:{model.path.stat().st_size}:{os.cpu_count()}"
     file = cache_folder() / "speed.json"
@@ -142,7 +141,7 @@ def _measure(model: Model) -> Speed:
         raise EngineError(f"no context of {_N_CTX} tokens to measure threads with")
     try:
         candidates = _candidates(os.cpu_count() or 1)
-        prefill = {n: _batch_seconds(context, n, _N_PREFILL, n_repeats=2) for n in candidates}
+        prefill = {n: _batch_seconds(context, n, _N_PREFILL, n_repeats=3) for n in candidates}
         decode = {n: _batch_seconds(context, n, 1, n_repeats=_N_STEPS) for n in candidates}
         fastest = min(decode, key=lambda n: decode[n])
         costs = {n: _batch_seconds(context, fastest, n, n_repeats=3) / decode[fastest] for n in (2, 4, ALIKE)}
@@ -165,7 +164,7 @@ def _between(costs: dict[int, float]) -> tuple[float, ...]:
 
 
 def _batch_seconds(context: object, n_threads: int, n_tokens: int, *, n_repeats: int) -> float:
-    """The median time of evaluating so many tokens."""
+    """The shortest time of evaluating so many tokens: other work on the machine only makes it longer."""
     lib.llama_set_n_threads(context, n_threads, n_threads)
     memory = lib.llama_get_memory(context)
     tokens = (lib.llama_token * n_tokens)(*[1] * n_tokens)
@@ -176,7 +175,7 @@ def _batch_seconds(context: object, n_threads: int, n_tokens: int, *, n_repeats:
         if lib.llama_decode(context, lib.llama_batch_get_one(tokens, n_tokens)):
             raise EngineError("llama_decode failed while threads were measured")
         seconds.append(time.perf_counter() - started)
-    return statistics.median(seconds[1:])
+    return min(seconds[1:])
 
 
 def _read(file: Path) -> dict[str, Speed]:
