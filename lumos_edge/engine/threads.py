@@ -50,7 +50,8 @@ class Speed:
 def measured_speed(model: Model) -> Speed:
     """The fastest thread counts for this model on this machine, and the costs with them.
 
-    From the cache, else measured: the time of some 60 tokens, and for each candidate of four short prompts. Raises EngineError.
+    From the cache, else measured: the time of some 60 tokens, and for each candidate of four short prompts. Raises
+    EngineError.
     """
     key = f"{model.path.name}:{model.path.stat().st_size}:{os.cpu_count()}"
     file = cache_folder() / "speed.json"
