@@ -9,6 +9,7 @@ LumosError
 │   ├── DownloadError
 │   ├── ToolPackError
 │   ├── DatabaseError
+│   ├── PageError
 │   ├── TraceError
 │   ├── AddressError
 │   ├── McpError
@@ -31,7 +32,13 @@ LumosError
 ├── StepError                     the model's or the world's fault
 │   ├── ActionError
 │   ├── ToolError
-│   │   └── ToolTimeout
+│   │   ├── ToolTimeout
+│   │   ├── HostNotAllowed
+│   │   ├── PageNotLoaded
+│   │   ├── PageTooLarge
+│   │   ├── StalePage
+│   │   ├── ElementNotFound
+│   │   └── Declined
 │   ├── UndefinedResult
 │   └── NoAnswer
 └── BudgetExceeded                a limit that the user set
@@ -101,6 +108,12 @@ class DatabaseError(UserFileError):
     """A database cannot be opened, or is more than can be asked."""
 
     hint = "expected a SQLite file; `sqlite3 FILE .schema` shows what is in it"
+
+
+class PageError(UserFileError):
+    """The page to begin with cannot be opened."""
+
+    hint = "expected an HTML file, or an address that begins with http:// or https://"
 
 
 class TraceError(UserFileError):
@@ -222,6 +235,32 @@ class ToolError(StepError):
 
 class ToolTimeout(ToolError):
     """A tool took longer than it may."""
+
+
+class HostNotAllowed(ToolError):
+    """A page leads to a host, an address or a file that the user has not allowed."""
+
+    hint = "--allow-host HOST allows a host"
+
+
+class PageNotLoaded(ToolError):
+    """A server, a browser or a file did not give a page."""
+
+
+class PageTooLarge(ToolError):
+    """A page is longer, deeper or has more parts than can be read."""
+
+
+class StalePage(ToolError):
+    """The page is no longer the one that the action was written or the element chosen for."""
+
+
+class ElementNotFound(ToolError):
+    """Nothing on the page fits the query."""
+
+
+class Declined(ToolError):
+    """The user said no to an action."""
 
 
 class UndefinedResult(StepError):

@@ -109,7 +109,7 @@ def _substitute(parameter: Parameter, argument: Argument, bindings: Mapping[str,
     kind = parameter.kind
     if isinstance(kind, ReferenceArgument):
         assert isinstance(argument, str)
-        return bindings[argument]
+        return argument if argument in kind.words else bindings[argument]
     if isinstance(kind, ReferencesArgument):
         assert isinstance(argument, tuple)
         return tuple(bindings[name] for name in argument)

@@ -243,6 +243,7 @@ def _is_callable(tool: Tool, types: Mapping[str, ValueTypes]) -> bool:
         any(found & parameter.kind.types for found in types.values())
         for parameter in tool.parameters
         if isinstance(parameter.kind, (ReferenceArgument, ReferencesArgument))
+        and not (isinstance(parameter.kind, ReferenceArgument) and parameter.kind.words)
     )
 
 
@@ -293,7 +294,9 @@ def _argument(kind: ArgumentKind, types: Mapping[str, ValueTypes]) -> str:
     if isinstance(kind, ChoiceArgument):
         return f"({' | '.join(map(_literal, kind.words))})"
     assert not isinstance(kind, LanguageArgument)
-    names = f"({_names({name: found for name, found in types.items() if found & kind.types})})"
+    words = kind.words if isinstance(kind, ReferenceArgument) else ()
+    fitting = [name for name, found in types.items() if found & kind.types]
+    names = f"({' | '.join(map(_literal, [*words, *fitting]))})"
     return names if isinstance(kind, ReferenceArgument) else f'"[" {names} (", " {names}){{0,7}} "]"'
 
 

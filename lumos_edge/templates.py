@@ -158,11 +158,11 @@ def planner_answer(subgoals: Sequence[Subgoal], keep: str = KEEP_PLANNING) -> st
     return (keep if subgoals[0].number > 1 else "") + "; ".join(map(str, subgoals))
 
 
-def _observation(step: Step, toolbox: Toolbox) -> str:
-    """What the planner is told of a finished step."""
+def _observation(step: Step, toolbox: Toolbox, *, shows_pages: bool) -> str:
+    """What the planner is told of a finished step; the paper's was never shown a page."""
     subgoal = step.subgoals[-1]
     question = "" if toolbox.packs == ("shop",) else ". Should we stop planning?"
-    if toolbox.packs == ("web",) and step.done:  # the page itself is never shown
+    if toolbox.packs == ("web",) and step.done and not shows_pages:
         done = subgoal.text[:1].lower() + subgoal.text[1:].removesuffix(".")
         return f"We have already {done}{question}"
     result = str(step.done.results[-1]) if step.done else "not available"
@@ -172,11 +172,13 @@ def _observation(step: Step, toolbox: Toolbox) -> str:
     return f"The executed result for Subgoal {subgoal.number} is {result}{question}"
 
 
-def _planner_turns(first: str, toolbox: Toolbox, steps: Sequence[Step]) -> Iterator[Message]:
+def _planner_turns(
+    first: str, toolbox: Toolbox, steps: Sequence[Step], *, shows_pages: bool = True
+) -> Iterator[Message]:
     yield Message("user", first)
     for step in steps:
         yield Message("assistant", planner_answer(step.subgoals, keep_planning(toolbox)))
-        yield Message("user", _observation(step, toolbox))
+        yield Message("user", _observation(step, toolbox, shows_pages=shows_pages))
 
 
 def _to_be_grounded(step: Step, toolbox: Toolbox, earlier: Sequence[Step], formulation: Formulation) -> str:
@@ -274,7 +276,7 @@ class LumosTemplate:
                 messages += _solved_shopping(shown, example)
             else:
                 messages += _solved_plan(shown, example, toolbox, formulation)
-        messages += _planner_turns(_plan_task(task.question), toolbox, steps)
+        messages += _planner_turns(_plan_task(task.question), toolbox, steps, shows_pages=False)
         return self._render(messages)
 
     def grounder(

@@ -13,6 +13,7 @@ their parser and their type check. What a parameter's annotation means in an act
     Query                         the same, with the names of results in it: population of R3
     Number                        a formula whose value is a number
     Text, ... or a union          an earlier result of that type: R1
+    Page | Literal["Env"]         such a result, or one of these words
     tuple[Number, ...]            earlier results in brackets: [R1, R2]
     Literal["a", "b"]             one of these words
     Annotated[str, Database]      a text in the language of that resource, such as a statement
@@ -165,9 +166,10 @@ class LanguageArgument:
 
 @dataclass(frozen=True)
 class ReferenceArgument:
-    """One earlier result of these types."""
+    """One earlier result of these types, or one of these words."""
 
     types: ValueTypes
+    words: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -291,8 +293,9 @@ def _parse_argument(text: str, parameter: Parameter, tool: str) -> Argument:
         if match:
             return tuple(match[1].split(", "))
         raise ActionError(f"{tool} expects results such as [R1, R2] as its {parameter.name}, found {text!r}")
-    if isinstance(kind, ReferenceArgument) and not _NAME.fullmatch(text):
-        raise ActionError(f"{tool} expects a result such as R1 as its {parameter.name}, found {text!r}")
+    if isinstance(kind, ReferenceArgument) and not (text in kind.words or _NAME.fullmatch(text)):
+        expected = " or ".join(["a result such as R1", *kind.words])
+        raise ActionError(f"{tool} expects {expected} as its {parameter.name}, found {text!r}")
     if isinstance(kind, ChoiceArgument) and text not in kind.words:
         raise ActionError(
             f"{tool} expects one of {', '.join(kind.words)} as its {parameter.name}, found {text!r}"
@@ -307,7 +310,8 @@ def argument_references(parameter: Parameter, argument: Argument) -> tuple[str, 
     if isinstance(argument, tuple):
         return argument
     if isinstance(argument, str):
-        return (argument,) if isinstance(parameter.kind, ReferenceArgument) else ()
+        kind = parameter.kind
+        return (argument,) if isinstance(kind, ReferenceArgument) and argument not in kind.words else ()
     return references(argument)
 
 
@@ -394,7 +398,8 @@ def _argument_kind(hint: Any, tool: str, parameter: str) -> ArgumentKind:
         return ChoiceArgument(get_args(hint))
     if get_origin(hint) is tuple:
         return ReferencesArgument(_value_types(get_args(hint)[0], tool, parameter))
-    return ReferenceArgument(_value_types(hint, tool, parameter))
+    words = tuple(w for member in get_args(hint) if get_origin(member) is Literal for w in get_args(member))
+    return ReferenceArgument(_value_types(hint, tool, parameter), words)
 
 
 def _is_subclass(hint: Any, parent: type) -> bool:
@@ -403,6 +408,7 @@ def _is_subclass(hint: Any, parent: type) -> bool:
 
 def _value_types(hint: Any, tool: str, where: str) -> ValueTypes:
     members = get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
+    members = tuple(member for member in members if get_origin(member) is not Literal)
     if not all(member in VALUE_TYPES for member in members):
         expected = ", ".join(kind.__name__ for kind in VALUE_TYPES)
         raise TypeError(

@@ -1,6 +1,7 @@
 """The typed results of actions, and how each is shown to a module and to the user.
 
-`str(value)` is that text; it is exact but for rows, of which it shows the first. `read_json(write_json(v)) == v`.
+`str(value)` is that text; it is exact but for rows, of which it shows the first, and for pages, of which it is a
+summary. `read_json(write_json(v)) == v`.
 """
 
 from __future__ import annotations
@@ -163,13 +164,53 @@ class Answer:
         return self.text
 
 
+@dataclass(frozen=True)
+class PageAction:
+    """What was done on a page: CLICK, TYPE or SELECT, to the element of that id, with a text or an option."""
+
+    operation: str
+    element_id: int
+    element: str
+    text: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.operation} {self.element}" + (f": {self.text}" if self.text else "")
+
+
+_MAX_PAGE = 300  # characters
+
+
+@dataclass(frozen=True)
+class Page:
+    """A web page after an action; the first page has number 0, and no action led to it.
+
+    Shown as a summary: its title, headings and forms.
+    """
+
+    number: int
+    url: str
+    title: str
+    headings: tuple[str, ...] = ()
+    forms: tuple[str, ...] = ()
+    done: PageAction | None = None
+
+    def __str__(self) -> str:
+        parts = [self.title or self.url]
+        if self.headings:
+            parts.append(f"headings: {', '.join(self.headings)}")
+        if self.forms:
+            parts.append(f"forms: {', '.join(self.forms)}")
+        text = "; ".join(parts)
+        return text if len(text) <= _MAX_PAGE else text[:_MAX_PAGE] + "..."
+
+
 Value: TypeAlias = (
-    Number | Expression | Equation | Interval | Boolean | Text | Items | Rows | Passages | Answer
+    Number | Expression | Equation | Interval | Boolean | Text | Items | Rows | Passages | Answer | Page
 )
 
 VALUE_TYPES: tuple[type[Value], ...] = (
     *(Number, Expression, Equation, Interval, Boolean),
-    *(Text, Items, Rows, Passages, Answer),
+    *(Text, Items, Rows, Passages, Answer, Page),
 )
 
 
@@ -207,15 +248,15 @@ def formula_of(value: Value) -> Formula | None:
 
 
 def write_json(value: Value) -> dict[str, Any]:
-    """`{"type": "Number", "text": "72"}`; items hold their own such objects, rows their cells, passages and
-    answers what they have.
+    """`{"type": "Number", "text": "72"}`; items hold their own such objects, rows their cells, passages,
+    answers and pages what they have.
     """
     if isinstance(value, Items):
         return {"type": "Items", "items": [write_json(item) for item in value.items]}
     if isinstance(value, Rows):
         rows = [list(row) for row in value.rows]
         return {"type": "Rows", "columns": list(value.columns), "rows": rows, "is_cut": value.is_cut}
-    if isinstance(value, (Passages, Answer)):
+    if isinstance(value, (Passages, Answer, Page)):
         return {"type": type(value).__name__, **asdict(value)}
     return {"type": type(value).__name__, "text": str(value)}
 
@@ -231,6 +272,8 @@ def read_json(data: dict[str, Any]) -> Value:
         return Answer(
             data["text"], data["question"], _read_passages(data["passages"]), tuple(map(str, data["trail"]))
         )
+    if kind == "Page":
+        return _read_page(data)
     if kind == "Rows":
         return _read_rows(data)
     return _READERS[kind](data["text"])
@@ -246,6 +289,18 @@ def _read_rows(data: dict[str, Any]) -> Rows:
 
 def _read_passages(data: list[dict[str, Any]]) -> tuple[Passage, ...]:
     return tuple(Passage(p["title"], p["text"], p["pack"], p["source"]) for p in data)
+
+
+def _read_page(data: dict[str, Any]) -> Page:
+    done = data["done"]
+    return Page(
+        int(data["number"]),
+        str(data["url"]),
+        str(data["title"]),
+        tuple(map(str, data["headings"])),
+        tuple(map(str, data["forms"])),
+        done if done is None else PageAction(*(done[name] for name in PageAction.__dataclass_fields__)),
+    )
 
 
 def _read_equation(text: str) -> Value:

@@ -28,6 +28,7 @@ LAYERS = (
     "functions",
     "mcp_tools",
     "sql/*",
+    "web/*",
     "engine",  # the seam alone: what an engine is asked and what it gives
     "grammar",
     "templates",

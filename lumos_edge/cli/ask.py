@@ -7,6 +7,7 @@ import sys
 import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -15,6 +16,7 @@ import click
 from lumos_edge.cli.interrupt import interruptible
 from lumos_edge.cli.live import LiveRun
 from lumos_edge.cli.options import AgentOptions, agent_options
+from lumos_edge.cli.page import PageOptions, page_options
 from lumos_edge.cli.table import answer_text
 
 if TYPE_CHECKING:
@@ -27,11 +29,23 @@ if TYPE_CHECKING:
 @click.argument("question")
 @agent_options
 @click.option(
+    "--page", metavar="URL|FILE", help="Work on this web page: an address, an HTML file, or a HAR file."
+)
+@page_options
+@click.option(
     "--trace", "trace_file", type=click.Path(dir_okay=False, path_type=Path), help="Record the run here."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document with the whole trajectory.")
 @click.option("--quiet", "-q", is_flag=True, help="Show no progress.")
-def command(question: str, options: AgentOptions, trace_file: Path | None, as_json: bool, quiet: bool) -> int:
+def command(
+    question: str,
+    options: AgentOptions,
+    page: str | None,
+    page_options: PageOptions,
+    trace_file: Path | None,
+    as_json: bool,
+    quiet: bool,
+) -> int:
     """Answer QUESTION ("-" reads it from stdin).
 
     The answer goes to stdout, all else to stderr. Exit codes: 0 answered, 1 not answered, 2 usage, 3 model, file or
@@ -41,11 +55,17 @@ def command(question: str, options: AgentOptions, trace_file: Path | None, as_js
 
     task = Task(checked_question(_read_stdin() if question == "-" else question))
     choice = options.choice()
+    resources = []
+    if page and options.db:
+        raise click.UsageError("--page and --db exclude each other")
+    if page:
+        resources.append(page_options.open(page))
+        choice = replace(choice, tools=("web",))
     live = LiveRun(color=click.get_current_context().color) if sys.stderr.isatty() and not quiet else None
     with _closed(live):
         if live:
             live.wait(f"loading {choice.name}")
-        agent = options.agent(choice, live.say if live else None)
+        agent = options.agent(choice, live.say if live else None, resources=resources)
         if live:
             live.wait("planning")
         # Opened when the model is there: a run that never began overwrites no earlier trace.

@@ -6,7 +6,7 @@ import functools
 import math
 import shlex
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -146,9 +146,10 @@ class AgentOptions:
         choice: ModelChoice,
         say: Callable[[str], None] | None = None,
         beside: Agent | None = None,
+        resources: Sequence[Resource] = (),
     ) -> Agent:
-        """The agent on those weights, which it shares with `beside`. `say` is told, in one line, what the user should
-        know of them.
+        """The agent on those weights, which it shares with `beside`, and on these resources. `say` is told, in one
+        line, what the user should know of them.
 
         Raises what loading raises, and KeyboardInterrupt.
         """
@@ -156,12 +157,14 @@ class AgentOptions:
             warnings.simplefilter("always", UserWarning)
             servers = [_start_mcp_server(command, say or _say) for command in self.mcp_servers]
             tools = [tool for server in servers for tool in server.tools]
-            agent = interruptible(functools.partial(self._agent, choice, tools, beside))
+            agent = interruptible(functools.partial(self._agent, choice, tools, beside, resources))
         for warning in caught:
             (say or _say)(str(warning.message))
         return agent
 
-    def _agent(self, choice: ModelChoice, tools: list[Tool], beside: Agent | None) -> Agent:
+    def _agent(
+        self, choice: ModelChoice, tools: list[Tool], beside: Agent | None, resources: Sequence[Resource]
+    ) -> Agent:
         from lumos_edge.agent import Agent, Budget
         from lumos_edge.engine import Sampling
 
@@ -172,7 +175,7 @@ class AgentOptions:
             sampling=Sampling(self.temperature, self.top_p, self.min_p, self.seed),
             n_threads=self.n_threads or 0,
             tools=[*self.tools, *tools],
-            resources=self._resources(),
+            resources=[*self._resources(), *resources],
             beside=beside,
         )
 
