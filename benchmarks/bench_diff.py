@@ -3,9 +3,10 @@
     python -m training.train training/configs/nano-full.toml --annotations annotations --output run
     python benchmarks/bench_diff.py run/model --base run/base --questions QUESTIONS.jsonl [--n-questions 200]
 
-Converts both checkpoints to float16 GGUF, answers the questions with the fine-tune, and grounds the same turns with the
-base and adapters of several ranks: equal ranks for all tensors, and ranks chosen for the size of such a file. Writes
-the plot `benchmarks/results/diff-nano.svg` (needs matplotlib). Greedy, one model in memory at a time.
+Converts both checkpoints to float16 GGUF (the base with an output of its own, `--untie`), answers the questions with
+the fine-tune, and grounds the same turns with the base and adapters of several ranks: equal ranks for all tensors, and
+ranks chosen for the size of such a file. Writes the plot `benchmarks/results/diff-nano.svg` (needs matplotlib).
+Greedy, one model in memory at a time.
 
 The last line of stdout is one JSON document.
 """
@@ -24,7 +25,7 @@ from typing import Any
 from lumos_edge.loading import of_files
 from lumos_edge.turns import Turn, retake, take_turns
 
-RANKS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+RANKS = (8, 32, 64, 128, 256, 576)
 MODULE = ("--formulation", "onetime", "--template", "compact", "--tools", "maths")
 
 
@@ -51,7 +52,7 @@ def measure(
 ) -> dict[str, Any]:
     """Agreement, size and energy of each rank, and of the choice of ranks that fits the same size."""
     convert("hf", finetuned, "-o", folder / "tuned.gguf", *MODULE)
-    convert("hf", base, "-o", folder / "base.gguf")
+    convert("hf", base, "-o", folder / "base.gguf", "--untie")
     taken = take_turns(of_files(folder / "tuned.gguf"), questions, progress("answering", len(questions)))
     turns = [turn for turn in taken if turn.module == "grounder"]
     result: dict[str, Any] = {"n_turns": len(turns), "base": _agreement(folder / "base.gguf", None, turns)}
@@ -73,7 +74,7 @@ def measure_adapter(
 ) -> dict[str, Any]:
     """Make an adapter, and ground the turns with it."""
     adapter = folder / "adapter.gguf"
-    document = convert("diff", finetuned, "--base", base, "-o", adapter, *choice, *MODULE)
+    document = convert("diff", finetuned, "--base", base, "--untie", "-o", adapter, *choice, *MODULE)
     summary = json.loads(document)
     agreement = _agreement(folder / "base.gguf", adapter, turns)
     adapter.unlink()

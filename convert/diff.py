@@ -17,6 +17,7 @@ from lumos_edge.cli.convert import (
     output_option,
     progress,
     run,
+    untie_option,
 )
 from lumos_edge.conversion.checkpoint import read_checkpoint
 from lumos_edge.conversion.difference import (
@@ -27,6 +28,7 @@ from lumos_edge.conversion.difference import (
     working_bytes,
     write_difference,
 )
+from lumos_edge.conversion.model import untie as untied
 from lumos_edge.conversion.module_metadata import ModuleMetadata
 
 
@@ -49,6 +51,7 @@ from lumos_edge.conversion.module_metadata import ModuleMetadata
     type=click.FloatRange(0, min_open=True),
     help="The largest file, in MiB: ranks up to --rank are chosen to keep most energy in it.",
 )
+@untie_option
 @module_options
 @dry_run_option
 def command(
@@ -58,6 +61,7 @@ def command(
     rank: int,
     energy: float | None,
     size_mib: float | None,
+    untie: bool,
     module: str | None,
     formulation: str | None,
     template: str | None,
@@ -72,7 +76,8 @@ def command(
     """
     if energy is not None and size_mib is not None:
         raise click.UsageError("give --energy or --size-mib, not both")
-    pair = read_pair(read_checkpoint(finetuned), read_checkpoint(base))
+    checkpoints = read_checkpoint(finetuned), read_checkpoint(base)
+    pair = read_pair(*(map(untied, checkpoints) if untie else checkpoints))
     if dry_run:
         echo_plan(plan_difference(pair, rank), working_bytes(pair, rank))
         return

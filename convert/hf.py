@@ -17,11 +17,13 @@ from lumos_edge.cli.convert import (
     output_option,
     progress,
     run,
+    untie_option,
 )
 from lumos_edge.conversion.checkpoint import Checkpoint, read_checkpoint
 from lumos_edge.conversion.encoding import DIRECT_TYPES
 from lumos_edge.conversion.gguf_file import total_bytes
 from lumos_edge.conversion.model import ModelPlan, plan_model, write_model
+from lumos_edge.conversion.model import untie as untied
 from lumos_edge.conversion.module_metadata import ModuleMetadata
 from lumos_edge.conversion.quantization import FILE_TYPES, Quantization, quantize
 
@@ -40,12 +42,14 @@ _TYPES = (*DIRECT_TYPES, *(name for name in FILE_TYPES if name.lower() not in DI
     show_default=True,
     help="f32, f16, bf16, q8_0, or a quantized file type such as Q4_K_M.",
 )
+@untie_option
 @module_options
 @dry_run_option
 def command(
     checkpoint: Path,
     output: Path,
     type_name: str,
+    untie: bool,
     module: str | None,
     formulation: str | None,
     template: str | None,
@@ -53,7 +57,7 @@ def command(
     dry_run: bool,
 ) -> None:
     """Write the checkpoint in the folder CHECKPOINT as a GGUF model."""
-    source = read_checkpoint(checkpoint)
+    source = untied(read_checkpoint(checkpoint)) if untie else read_checkpoint(checkpoint)
     plan = plan_model(source, type_name if type_name in DIRECT_TYPES else _intermediate_type(source))
     echo_notes(plan.notes)
     if dry_run:

@@ -30,6 +30,12 @@ _EXTRAS = {"convert": ("gguf", "sentencepiece"), "train": ("torch", "transformer
 output_option = click.option(
     "-o", "--output", type=click.Path(path_type=Path), required=True, help="The new file; it must not exist."
 )
+untie_option = click.option(
+    "--untie",
+    is_flag=True,
+    help="Write the output apart from the embedding where they are one (SmolLM2, Qwen2.5 up to 3B, Gemma): the base "
+    "is larger, but adapters can change both.",
+)
 dry_run_option = click.option("--dry-run", is_flag=True, help="Print the plan and write nothing.")
 
 

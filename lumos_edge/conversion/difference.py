@@ -32,7 +32,8 @@ from lumos_edge.errors import AdapterMismatch, ConversionError
 
 _EMBEDDING = "token_embd.weight"
 _TYPE_NAME = "f16"
-# The norm whose output a linear layer reads: a changed norm is the same as changed columns there.
+# The norm n whose output a linear layer W reads: what counts is W n, so a changed norm is the same as changed columns,
+# and a column that the norm makes small matters little however large it is.
 _NORM_BEFORE = {
     "attn_q": "attn_norm",
     "attn_k": "attn_norm",
@@ -45,7 +46,7 @@ _NORM_BEFORE = {
 _HEADER_BYTES, _TENSOR_BYTES = 1536, 112
 # How many products of a tensor with a narrow matrix are in memory at once, with numpy's own copies; measured.
 _N_PRODUCTS = 6
-_CHUNK_BYTES = 4 << 20  # rows of both files in float32 while they are subtracted
+_CHUNK_BYTES = 6 << 20  # rows of both files in float32 while they are subtracted
 
 
 @dataclass(frozen=True)
@@ -72,32 +73,34 @@ class CheckpointPair:
         return len(self.base[name].shape) == 2 and not (name == _EMBEDDING and self.model.tied_embeddings)
 
     def change(self, name: str) -> Array:
-        """What has to be added to the base's tensor, float32, rows in the order of GGUF. A changed norm is counted in
-        the layers that read its output, where there are any.
+        """What has to be added to the base's tensor, times `inputs(name)`: float32, rows in the order of GGUF.
+
+        A changed norm is counted in the layers that read its output, where there are any.
         """
         left, right = self.tuned[name], self.base[name]
         change = np.zeros(right.shape, np.float32)
         if self._is_read(name):
             return change
-        factors = self._column_factors(name)
+        tuned_inputs, base_inputs = self._norm(name, self.tuned), self._norm(name, self.base)
         starts = range(0, right.shape[0], n_chunk_rows(right.shape))
         for start, tuned, base in zip(starts, left.chunks(), right.chunks(), strict=False):
-            rows = to_float32(tuned, left.dtype)[: len(base)] * factors
-            change[start : start + len(base)] = rows - to_float32(base, right.dtype)
+            rows = to_float32(tuned, left.dtype)[: len(base)] * tuned_inputs
+            change[start : start + len(base)] = rows - to_float32(base, right.dtype) * base_inputs
         order = self.architecture.row_order(left.name, self.model.heads)
         return change if order is None else change[order]
+
+    def inputs(self, name: str) -> Array:
+        """How large the inputs of each column of the base's tensor are, where a norm says so; else 1."""
+        return self._norm(name, self.base)
 
     def _is_read(self, norm: str) -> bool:
         return any(_norm_before(name) == norm for name in self.tuned)
 
-    def _column_factors(self, name: str) -> Array | np.float32:
-        """How much more the fine-tune's norm before this tensor gives to each column: W' n' = (W' n' / n) n."""
+    def _norm(self, name: str, tensors: Mapping[str, StoredTensor]) -> Array:
         norm = _norm_before(name)
-        if norm not in self.tuned:
-            return np.float32(1)
-        shift = np.float32(self.architecture.shift(norm))
-        tuned, base = self.tuned[norm].read() + shift, self.base[norm].read() + shift
-        return np.divide(tuned, base, out=np.ones_like(base), where=base != 0)
+        if norm not in tensors:
+            return np.ones(1, np.float32)
+        return tensors[norm].read() + np.float32(self.architecture.shift(norm))
 
 
 def read_pair(finetuned: Checkpoint, base: Checkpoint) -> CheckpointPair:
@@ -135,8 +138,9 @@ class LayerEnergy:
 
 @dataclass(frozen=True)
 class Difference:
-    """A fine-tune's difference from its base: the energy (squared norm) of every tensor that changed, and what an
-    adapter keeps of those that it can change.
+    """A fine-tune's difference from its base: the energy of every tensor that changed, and what an adapter keeps of it.
+
+    Energy is the squared norm of the change, each column as large as the norm before the layer makes its input.
     """
 
     pair: CheckpointPair
@@ -229,7 +233,7 @@ def read_difference(pair: CheckpointPair, rank: int, advance: Callable[[int], No
         if energy:
             energies[name] = energy
         if energy and pair.can_adapt(name):
-            tensors.append(cut_matrix(name, change, rank, rng))
+            tensors.append(cut_matrix(name, change, rank, rng).divided(pair.inputs(name)))
         advance(pair.tensor_bytes(name))
     if not tensors:
         raise ConversionError(f"{pair.folders[0]} and {pair.folders[1]} have the same linear weights")

@@ -50,6 +50,11 @@ class LowRank:
         """The same with the largest `rank` singular values only."""
         return replace(self, left=self.left[:, :rank], right=self.right[:rank], values=self.values[:rank])
 
+    def divided(self, scales: Array) -> LowRank:
+        """With each column divided by its scale, and 0 where that is 0; energy and cut stay as they are."""
+        inverse = np.divide(1, scales, out=np.zeros_like(scales), where=scales != 0)
+        return replace(self, right=self.right * inverse)
+
 
 def cut_matrix(name: str, matrix: Array, rank: int, rng: np.random.Generator) -> LowRank:
     """A float32 matrix with its largest singular values, `rank` at most. Memory: some `rank + 8` of its columns."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from math import prod
 from pathlib import Path
@@ -94,6 +94,22 @@ def map_tensors(
         mapped.pop(_OUTPUT, None)
     _check_complete(checkpoint, mapped, model)
     return mapped
+
+
+def untie(checkpoint: Checkpoint) -> Checkpoint:
+    """The checkpoint with an output of its own where it is the embedding: only so can an adapter change them.
+
+    Raises ConversionError when there is no embedding.
+    """
+    config = checkpoint.config
+    names = [name for name in checkpoint.tensors if text_name(name) == "model.embed_tokens.weight"]
+    if not names:
+        raise ConversionError(f"{checkpoint.folder} has no tensor model.embed_tokens.weight")
+    untied = {"tie_word_embeddings": False}
+    if "text_config" in config:
+        config = {**config, "text_config": {**config["text_config"], **untied}}
+    tensors = {"lm_head.weight": checkpoint.tensors[names[0]], **checkpoint.tensors}
+    return replace(checkpoint, config={**config, **untied}, tensors=tensors)
 
 
 def _text_tensors(checkpoint: Checkpoint) -> Iterator[tuple[str, StoredTensor]]:

@@ -19,7 +19,7 @@ from lumos_edge.conversion.difference import (
     working_bytes,
     write_difference,
 )
-from lumos_edge.conversion.model import plan_model, write_model
+from lumos_edge.conversion.model import plan_model, untie, write_model
 from lumos_edge.conversion.module_metadata import ModuleMetadata
 from lumos_edge.conversion.native_model import open_model
 from lumos_edge.errors import AdapterMismatch, ConversionError
@@ -93,13 +93,31 @@ def test_a_changed_norm_is_put_into_the_layers_that_read_it(tmp_path: Path) -> N
     check_computes_the_same(tmp_path, base, difference, settings, changed)
 
 
+def test_a_column_that_the_norm_makes_small_takes_no_rank(tmp_path: Path) -> None:
+    base, settings, tensors = make(tmp_path / "base")
+    changed = tune(tensors, 3)
+    for layer in (0, 1):
+        for norm in ("input", "post_attention"):
+            name = f"model.layers.{layer}.{norm}_layernorm.weight"
+            tensors[name] = tensors[name].copy()
+            tensors[name][:8] = 1e-4
+            changed[name] = tensors[name].copy()
+            changed[name][:8] = 3e-4
+    base, _, _ = make(tmp_path / "small", tensors)
+    finetuned, _, _ = make(tmp_path / "tuned", changed)
+    difference = differ(finetuned, base, 3)
+    assert difference.kept == pytest.approx(1, abs=1e-4)
+    check_computes_the_same(tmp_path, base, difference, settings, changed)
+
+
 def test_the_energy_kept_is_that_of_the_largest_singular_values(tmp_path: Path) -> None:
     base, _, tensors = make(tmp_path / "base")
     finetuned, _, changed = make(tmp_path / "tuned", tune(tensors, 12))
     difference = differ(finetuned, base, 4)
     found = {tensor.name: tensor.kept for tensor in difference.tensors}["blk.1.ffn_up.weight"]
     name = "model.layers.1.mlp.up_proj.weight"
-    values = np.linalg.svd(changed[name] - tensors[name], compute_uv=False)
+    inputs = tensors["model.layers.1.post_attention_layernorm.weight"]
+    values = np.linalg.svd((changed[name] - tensors[name]) * inputs, compute_uv=False)
     assert found == pytest.approx((values[:4] ** 2).sum() / (values**2).sum(), abs=1e-3)
 
 
@@ -109,9 +127,10 @@ def test_each_layer_has_its_share_of_the_energy(tmp_path: Path) -> None:
     finetuned, _, _ = make(tmp_path / "tuned", changed)
     layers = differ(finetuned, base, 2).layers()
     assert list(layers) == ["token_embd", "blk.0", "blk.1", "output"]
-    energies = {name: float(((changed[name] - tensors[name]) ** 2).sum()) for name in tensors}
-    first = sum(energy for name, energy in energies.items() if ".layers.0." in name)
-    assert layers["blk.0"].share == pytest.approx(first / sum(energies.values()), rel=1e-3)
+    outside = float(
+        ((changed["model.embed_tokens.weight"] - tensors["model.embed_tokens.weight"]) ** 2).sum()
+    )
+    assert outside / layers["token_embd"].share == pytest.approx(differ(finetuned, base, 2).energy, rel=1e-3)
     assert sum(layer.share for layer in layers.values()) == pytest.approx(1)
     assert all(0.3 < layer.kept < 0.9 and set(layer.ranks) == {2} for layer in layers.values())
 
@@ -173,6 +192,16 @@ def test_what_an_adapter_cannot_change_is_named(tmp_path: Path) -> None:
     assert difference.unreachable["output_norm.weight"] == pytest.approx(64, rel=1e-4)
     assert difference.kept == pytest.approx(1 - sum(difference.unreachable.values()) / difference.energy)
     assert difference.layers()["output_norm"].kept == 0
+
+
+def test_an_untied_base_lets_an_adapter_change_the_embedding_and_the_output(tmp_path: Path) -> None:
+    base, _, tensors = make(tmp_path / "base", tie_word_embeddings=True)
+    changed = tune(tensors, 3)
+    changed["model.norm.weight"] = changed["model.norm.weight"] * np.float32(1.5)
+    finetuned, settings, _ = make(tmp_path / "tuned", changed, tie_word_embeddings=True)
+    difference = differ(untie(finetuned), untie(base), 400)
+    assert difference.unreachable == {}
+    check_computes_the_same(tmp_path, untie(base), difference, settings, changed)
 
 
 def test_rows_added_by_the_fine_tune_are_left_out(tmp_path: Path) -> None:

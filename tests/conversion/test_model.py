@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from lumos_edge.conversion.checkpoint import read_checkpoint
-from lumos_edge.conversion.model import plan_model, write_model
+from lumos_edge.conversion.model import plan_model, untie, write_model
 from lumos_edge.conversion.module_metadata import ModuleMetadata
 from lumos_edge.conversion.native_model import open_model
 from lumos_edge.errors import ConversionError, UnsupportedArchitecture, VocabularyMismatch
@@ -50,6 +50,16 @@ def make(tmp_path: Path, model_type: str, **changes: Any) -> tuple[Path, dict[st
     settings = config(model_type, n_vocab, **changes)
     tensors = weights(settings)
     return write_checkpoint(folder, settings, tensors), settings, tensors
+
+
+@pytest.mark.parametrize("model_type", ["llama", "qwen2", "qwen3", "gemma3_text"])
+def test_an_untied_model_computes_the_same(tmp_path: Path, model_type: str) -> None:
+    folder, _, _ = make(tmp_path, model_type, tie_word_embeddings=True)
+    plan = plan_model(untie(read_checkpoint(folder)), "f32")
+    write_model(plan, tmp_path / "untied.gguf", NO_MODULE, lambda _: None)
+    assert "output.weight" in {tensor.name for tensor in gguf.GGUFReader(tmp_path / "untied.gguf").tensors}
+    with open_model(tmp_path / "untied.gguf") as untied, open_model(convert(folder)) as tied:
+        assert np.abs(untied.logits(TOKENS) - tied.logits(TOKENS)).max() < 1e-4
 
 
 YARN = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 128}

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import click
 import gguf
+import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
 from lumos_edge.cli.convert import command
+from lumos_edge.conversion.native_model import open_model
 from tests.conversion.checkpoints import add_sentencepiece, config, weights, write_checkpoint
 
 
-def checkpoint(folder: Path, seed: int) -> Path:
+def checkpoint(folder: Path, seed: int, **changes: Any) -> Path:
     folder.mkdir()
-    settings = config("llama", add_sentencepiece(folder))
+    settings = config("llama", add_sentencepiece(folder), **changes)
     return write_checkpoint(folder, settings, weights(settings, seed))
 
 
@@ -73,3 +76,22 @@ def test_a_dry_run_prints_the_largest_adapter(tmp_path: Path, pair: tuple[str, s
     assert lines[2].split()[:5] == ["token_embd.weight.lora_a", "F16", "400", "x", "8"]
     assert lines[-2].startswith("32 tensors, ")
     assert not (tmp_path / "a.gguf").exists()
+
+
+def test_with_an_untied_base_the_embedding_is_changed_too(tmp_path: Path) -> None:
+    tied = {"tie_word_embeddings": True}
+    tuned, base = checkpoint(tmp_path / "tuned", 1, **tied), checkpoint(tmp_path / "base", 0, **tied)
+    result = diff(tuned, "--base", base, "-o", tmp_path / "tied.gguf", "--rank", "8")
+    assert (
+        "2 tensors that an adapter cannot change, such as token_embd.weight, output_norm.weight"
+        in result.stderr
+    )
+    result = diff(tuned, "--base", base, "-o", tmp_path / "untied.gguf", "--rank", "8", "--untie")
+    assert "cannot change" not in result.stderr
+    assert {"token_embd.weight", "output.weight"} < json.loads(result.stdout)["tensors"].keys()
+    converted = CliRunner().invoke(
+        command, ["hf", str(base), "-o", str(tmp_path / "base.gguf"), "--untie"], catch_exceptions=False
+    )
+    assert converted.exit_code == 0
+    with open_model(tmp_path / "base.gguf", tmp_path / "untied.gguf") as model:
+        assert np.isfinite(model.logits([1, 5, 9])).all()
