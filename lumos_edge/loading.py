@@ -83,6 +83,17 @@ def of_files(
     return ModelChoice(base.name, base, adapters, {}, None, ("maths",))
 
 
+def with_tools(choice: ModelChoice, tools: tuple[str | Path, ...]) -> ModelChoice:
+    """The same weights for tasks of another family. Adapters of the pack's own family stay away from it: the modules
+    are asked by examples, or in the paper's words where the pack says so.
+    """
+    if set(tools) <= set(choice.tools):
+        return replace(choice, tools=tools)
+    templates = {module: name for module, name in choice.templates.items() if name != "compact"}
+    adapters = {module: path for module, path in choice.adapters.items() if module in templates}
+    return replace(choice, tools=tools, templates=templates, adapters=adapters)
+
+
 def describe(choice: ModelChoice) -> dict[str, Any]:
     """What a trace says of the weights: enough to load the same ones again on this machine."""
     return {

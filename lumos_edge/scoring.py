@@ -12,6 +12,7 @@ from lumos_edge.maths.formula import Constant
 from lumos_edge.maths.parser import parse
 from lumos_edge.values import Cell, Rows
 
+_TRUTHS = {"yes": True, "true": True, "no": False, "false": False}
 _UNITS = re.compile(r"^[\s$€£]+|[\s.%$€£]+$")
 
 
@@ -19,8 +20,10 @@ def is_correct(answer: str, expected: str) -> bool:
     """Compare as numbers where both are, else as texts without regard to case and outer punctuation.
 
     A number is right when it equals the expected one to the decimals that the expected text shows: 100/3 is
-    33.33, and 0.5 is 1/2.
+    33.33, and 0.5 is 1/2. "yes" is true, and "no" is false.
     """
+    if _plain(expected) in _TRUTHS:
+        return _TRUTHS.get(_plain(answer)) == _TRUTHS[_plain(expected)]
     found, wanted = _number(answer), _number(expected)
     if found is None or wanted is None:
         return _plain(answer) == _plain(expected)

@@ -21,6 +21,8 @@ from lumos_edge.values import Rows
         ("2*sqrt(2)", "2*sqrt(2)"),
         ("3.0", "3"),
         ("Yes", "yes."),
+        ("True", "yes"),
+        ("No", "false"),
         ("the Nile", "The Nile"),
     ],
 )
@@ -91,3 +93,8 @@ def test_rows_that_were_cut_off_are_not_known() -> None:
 )
 def test_an_order_of_the_whole_statement_counts(statement: str, answer: bool) -> None:
     assert is_ordered(statement) is answer
+
+
+def test_a_truth_is_no_other_word() -> None:
+    assert not is_correct("Yes", "no")
+    assert not is_correct("1", "yes")

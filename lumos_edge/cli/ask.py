@@ -7,7 +7,7 @@ import sys
 import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -17,7 +17,7 @@ from lumos_edge.cli.interrupt import interruptible
 from lumos_edge.cli.live import LiveRun
 from lumos_edge.cli.options import AgentOptions, agent_options
 from lumos_edge.cli.page import PageOptions, page_options
-from lumos_edge.cli.table import answer_text
+from lumos_edge.cli.table import answer_text, source_text, supporting
 
 if TYPE_CHECKING:
     from lumos_edge.agent import Agent
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 @click.option(
     "--trace", "trace_file", type=click.Path(dir_okay=False, path_type=Path), help="Record the run here."
 )
+@click.option("--sources", is_flag=True, help="Print the passages that support the answer below it.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document with the whole trajectory.")
 @click.option("--quiet", "-q", is_flag=True, help="Show no progress.")
 def command(
@@ -43,6 +44,7 @@ def command(
     page: str | None,
     page_options: PageOptions,
     trace_file: Path | None,
+    sources: bool,
     as_json: bool,
     quiet: bool,
 ) -> int:
@@ -51,16 +53,17 @@ def command(
     The answer goes to stdout, all else to stderr. Exit codes: 0 answered, 1 not answered, 2 usage, 3 model, file or
     engine, 4 budget, 130 interrupted.
     """
+    from lumos_edge.loading import with_tools
     from lumos_edge.trajectory import Task
 
     task = Task(checked_question(_read_stdin() if question == "-" else question))
     choice = options.choice()
     resources = []
-    if page and options.db:
-        raise click.UsageError("--page and --db exclude each other")
+    if page and (options.db or options.knowledge):
+        raise click.UsageError("--page excludes --db and --knowledge")
     if page:
         resources.append(page_options.open(page))
-        choice = replace(choice, tools=("web",))
+        choice = with_tools(choice, ("web",))
     live = LiveRun(color=click.get_current_context().color) if sys.stderr.isatty() and not quiet else None
     with _closed(live):
         if live:
@@ -77,7 +80,7 @@ def command(
                 if as_json and run.trajectory:
                     click.echo(json.dumps(run.document(run.trajectory), ensure_ascii=False))
     assert run.trajectory is not None
-    return _end(run.trajectory, as_json)
+    return _end(run.trajectory, as_json, sources)
 
 
 def _read_stdin() -> str:
@@ -172,15 +175,18 @@ class _Run:
         return {
             "answer": None if trajectory.answer is None else str(trajectory.answer),
             "pack": self._choice.name,
+            "sources": [asdict(passage) for passage in supporting(trajectory)],
             "trajectory": records.write_json(trajectory),
             "completions": self._completions,
         }
 
 
-def _end(trajectory: Trajectory, as_json: bool) -> int:
+def _end(trajectory: Trajectory, as_json: bool, sources: bool) -> int:
     if trajectory.answer is None:
         click.echo(f"lumos-edge: no answer: {trajectory.message}", err=True)
         return 1
     if not as_json:
         click.echo(answer_text(trajectory.answer))
+        for passage in supporting(trajectory) if sources else ():
+            click.echo(f"\n{source_text(passage)}")
     return 0

@@ -68,6 +68,12 @@ _OPTIONS = (
         help="Use the tools of the MCP server that this command starts (repeatable).",
     ),
     click.option("--db", type=_FILE, help="Ask this SQLite file; it is opened read-only."),
+    click.option(
+        "--knowledge",
+        multiple=True,
+        metavar="PACK",
+        help="Answer from this knowledge pack: a name or a .sqlite file (repeatable).",
+    ),
     click.option("--formulation", type=click.Choice(FORMULATIONS), help="Default: the pack's."),
     click.option("--max-subgoals", type=click.IntRange(1, 32), default=8, show_default=True),
     click.option("--max-actions", type=click.IntRange(1), default=64, show_default=True),
@@ -99,6 +105,7 @@ class AgentOptions:
     tools: tuple[Path, ...]
     mcp_servers: tuple[str, ...]
     db: Path | None
+    knowledge: tuple[str, ...]
     formulation: Any
     max_subgoals: int
     max_actions: int
@@ -125,8 +132,14 @@ class AgentOptions:
             raise click.UsageError("an adapter needs --model, the base model that it was trained on")
         else:
             choice = loading.of_pack(_pulled(self.pack))
-        if self.db:  # what is attached decides what the task is about
-            choice = replace(choice, tools=("sql",))
+        # What is attached decides what the task is about.
+        if self.db and self.knowledge:
+            raise click.UsageError("--db and --knowledge exclude each other")
+        if self.db:
+            choice = loading.with_tools(choice, ("sql",))
+        if self.knowledge:
+            # Each question depends on the answer before it, which the onetime formulation does not know.
+            choice = replace(loading.with_tools(choice, ("qa",)), formulation="iterative")
         return replace(choice, n_ctx=self.n_ctx) if self.n_ctx else choice
 
     def settings(self, choice: ModelChoice, formulation: str) -> dict[str, Any]:
@@ -139,6 +152,7 @@ class AgentOptions:
         tools = [str(path) for path in self.tools]
         own["mcp_servers"] = list(self.mcp_servers)
         own["db"] = str(self.db) if self.db else None
+        own["knowledge"] = list(self.knowledge)
         return {**describe(choice), **own, "formulation": formulation, "tools": tools}
 
     def agent(
@@ -180,8 +194,12 @@ class AgentOptions:
         )
 
     def _resources(self) -> list[Resource]:
+        from lumos_edge.knowledge.library import Library
+        from lumos_edge.knowledge.pack import find_pack
         from lumos_edge.sql.database import Database
 
+        if self.knowledge:
+            return [Library([find_pack(name) for name in self.knowledge])]
         return [Database.open(self.db)] if self.db else []
 
 

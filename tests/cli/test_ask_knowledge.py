@@ -1,0 +1,86 @@
+"""`lumos-edge ask --knowledge`: mistakes, a run on a pack, and the passages that an answer rests on."""
+
+from __future__ import annotations
+
+import json
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+
+from lumos_edge.actions import parse_actions
+from lumos_edge.cli.table import source_text, supporting
+from lumos_edge.knowledge.passage import Passage
+from lumos_edge.loading import ModelChoice, with_tools
+from lumos_edge.trajectory import Attempt, Result, Step, Subgoal, Task, Trajectory
+from lumos_edge.values import Answer, Number
+from tests.cli.conftest import MODEL, Command
+from tests.knowledge.packs import ROMANS, build_pack
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "expected"),
+    [
+        (("--knowledge", "romans"), 3, "no knowledge pack 'romans'; installed: none"),
+        (("--knowledge", "x", "--db", "x.sqlite"), 2, "--db and --knowledge exclude each other"),
+        (("--knowledge", "x", "--page", "x.html"), 2, "--page excludes --db and --knowledge"),
+    ],
+)
+def test_mistakes(run: Command, tiny: Path, options: tuple[str, ...], code: int, expected: str) -> None:
+    done = run("ask", *MODEL, tiny, *options, "Who?")
+    assert (done.returncode, done.stdout) == (code, "")
+    assert expected in done.stderr
+
+
+def test_a_run_on_a_pack(run: Command, tiny: Path, tmp_path: Path) -> None:
+    """The weights write nonsense, but nonsense of this tool pack's actions, in the iterative formulation."""
+    pack = build_pack(tmp_path / "romans.sqlite", *ROMANS)
+    done = run(
+        "ask", *MODEL, tiny, "--knowledge", pack, "--max-subgoals", "1", "--json", "Was Caesar a father?"
+    )
+    document = json.loads(done.stdout)
+    assert document["trajectory"]["formulation"] == "iterative"
+    actions = [a for step in document["trajectory"]["steps"] for t in step["attempts"] for a in t["actions"]]
+    assert actions
+    assert {a["tool"] for a in actions} <= {
+        "",
+        "KnowledgeQuery",
+        "ParagraphRetrieve",
+        "QA",
+        "Calculator",
+        "Code",
+    }
+
+
+CAESAR = Passage("Caesar", "Caesar had three \x1b[31mchildren.", "romans")
+KHAN = Passage("Genghis Khan", "He had sixteen children.", "mongols")
+
+
+def _trajectory(answer: Answer | Number) -> Trajectory:
+    """Two questions were answered from passages; the first answer's passage stands under both."""
+    (action,) = parse_actions("R1 = QA([R1], Question: How many?)")
+    results = tuple(Result((Answer("3", "How many?", passages),)) for passages in ((CAESAR,), (KHAN, CAESAR)))
+    step = Step((Subgoal(1, "Find out."),), (Attempt((action, action), results),))
+    return Trajectory(Task("More?"), "iterative", (step,), answer)
+
+
+def test_an_answer_rests_on_its_own_passages() -> None:
+    assert supporting(_trajectory(Answer("16", "How many?", (KHAN,)))) == (KHAN,)
+
+
+def test_a_computed_answer_rests_on_those_of_the_answers_before_it() -> None:
+    assert supporting(_trajectory(Number(Fraction(1)))) == (CAESAR, KHAN)
+
+
+def test_a_passage_controls_no_terminal() -> None:
+    assert source_text(CAESAR) == "Caesar (romans):\nCaesar had three \ufffd[31mchildren."
+
+
+def test_adapters_of_another_family_stay_away() -> None:
+    own = Path("own.gguf")
+    adapted = ModelChoice(
+        "p", Path("b.gguf"), {"planner": own}, {"planner": "compact"}, "onetime", ("maths",)
+    )
+    assert with_tools(adapted, ("maths",)) == adapted
+    other = with_tools(adapted, ("qa",))
+    assert (other.tools, other.adapters, other.templates) == (("qa",), {}, {})
