@@ -7,14 +7,17 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from lumos_edge.knowledge.bm25 import Collection, score
+from lumos_edge.knowledge.bm25 import Collection, Term, score
 from lumos_edge.knowledge.pack import Found, Named, Pack
 from lumos_edge.knowledge.passage import Passage
-from lumos_edge.knowledge.words import misspellings, name_keys, words
+from lumos_edge.knowledge.words import inflections, misspellings, name_keys, words
 from lumos_edge.toolbox import Resource
 
-_N_CANDIDATES = 64  # passages of one pack that are scored again
-_MOST_POSTINGS = 30_000  # of one search in one pack: what SQLite scores in some 20 ms
+_N_CANDIDATES = 64  # passages of one pack that are scored again, with all the words
+_N_UNRANKED = 256  # passages with frequent words only, which SQLite is not asked to rank
+_MOST_POSTINGS = 20_000  # of one search in one pack: what SQLite ranks in some 20 ms
+_MOST_WORDS = 64  # of a query
+_LEAST_SIGNS = 4  # of a word that may be misspelt
 
 
 class Library(Resource):
@@ -31,6 +34,8 @@ class Library(Resource):
         except BaseException:
             self.close()
             raise
+        n_passages = sum(pack.n_passages for pack in self._packs)
+        self._collection = Collection(n_passages, sum(pack.n_words for pack in self._packs))
 
     def close(self) -> None:
         """Close the packs; a second time does nothing."""
@@ -41,14 +46,13 @@ class Library(Resource):
         """The passages of the article that is called so, in order, then those of further candidates.
 
         A title comes before a redirect, that before a title with a qualifier, that before what a disambiguation
-        page lists; after them comes what BM25 finds. At most `n` passages.
+        page lists; after them comes what BM25 finds. At most `n` passages. Raises DamagedKnowledge.
         """
         with self._lock:
             found: dict[Passage, None] = {}
             for pack, article in self._named(query, n):
-                found.update(
-                    dict.fromkeys(hit.passage for hit in pack.passages_of(article.id, n - len(found)))
-                )
+                passages = pack.passages_of(article.id, n - len(found))
+                found.update(dict.fromkeys(hit.passage for hit in passages))
                 if len(found) >= n:
                     break
             else:
@@ -56,60 +60,91 @@ class Library(Resource):
             return tuple(found)[:n]
 
     def search(self, query: str, n: int) -> tuple[Passage, ...]:
-        """The best `n` passages of all packs by BM25 over title and text."""
+        """The best `n` passages of all packs by BM25 over title and text. Raises DamagedKnowledge."""
         with self._lock:
             return tuple(self._search(query, n))
 
     def rank(self, query: str, passages: Sequence[Passage], n: int) -> tuple[Passage, ...]:
         """The best `n` of these for the query, the best first; words are weighted as in all packs."""
         with self._lock:
-            return tuple(self._ranked(words(query), passages)[:n])
+            return tuple(self._ranked(self._terms(query, passages), passages)[:n])
 
     def _named(self, query: str, n: int) -> Iterator[tuple[Pack, Named]]:
-        for key in dict.fromkeys(name_keys(query)):
+        for key in dict.fromkeys((*name_keys(query), *self._respelled(query))):
             hits = [(pack, article) for pack in self._packs for article in pack.named(key, n)]
             if hits:
                 yield from sorted(hits, key=lambda hit: (hit[1].standing, hit[1].title != query))
                 return
 
+    def _respelled(self, query: str) -> Iterator[str]:
+        """The query with each unknown word as it may have been meant to be."""
+        asked = words(query)[:_MOST_WORDS]
+        n_with = self._n_with(asked)
+        yield " ".join(word if word in n_with else next(iter(self._meant(word)), word) for word in asked)
+
     def _search(self, query: str, n: int) -> list[Passage]:
-        wanted = [self._spelled(word) for word in dict.fromkeys(words(query))]
+        terms = self._terms(query)
         candidates: dict[Passage, None] = {}
         for pack in self._packs:
-            candidates.update(
-                dict.fromkeys(hit.passage for hit in _candidates(pack, wanted, max(n, _N_CANDIDATES)))
-            )
-        return self._ranked(wanted, candidates)[:n]
+            found = _candidates(pack, terms, max(n, _N_CANDIDATES))
+            candidates.update(dict.fromkeys(hit.passage for hit in found))
+        return self._ranked(terms, candidates)[:n]
 
-    def _ranked(self, wanted: Sequence[str], passages: Iterable[Passage]) -> list[Passage]:
-        collection = self._collection(wanted)
-        return sorted(passages, key=lambda passage: score(wanted, passage, collection), reverse=True)
+    def _ranked(self, terms: Sequence[Term], passages: Iterable[Passage]) -> list[Passage]:
+        return sorted(passages, key=lambda passage: score(terms, passage, self._collection), reverse=True)
 
-    def _collection(self, wanted: Sequence[str]) -> Collection:
+    def _terms(self, query: str, passages: Sequence[Passage] = ()) -> list[Term]:
+        """The words of a query with their known forms; `passages` may hold words that no pack has."""
+        asked = list(dict.fromkeys(words(query)))[:_MOST_WORDS]
+        forms = {word: inflections(word) for word in asked}
+        n_with = self._n_with({form for word in asked for form in forms[word]})
+        for passage in passages:
+            for word in words(passage.text):
+                n_with.setdefault(word, 1)
+        terms = []
+        for word in asked:
+            known = sorted(form for form in forms[word] if form in n_with) or self._meant(word)
+            if known:
+                terms.append(Term(tuple(known), sum(n_with.get(form, 1) for form in known)))
+        return terms
+
+    def _meant(self, word: str) -> list[str]:
+        """The most frequent known word that an unknown one may have been meant to be."""
+        if len(word) < _LEAST_SIGNS or not word.isalpha():
+            return []
+        n_with = self._n_with(misspellings(word))
+        return sorted(n_with, key=lambda known: (-n_with[known], known))[:1]
+
+    def _n_with(self, wanted: Iterable[str]) -> Counter[str]:
         n_with: Counter[str] = Counter()
+        asked = sorted(wanted)
         for pack in self._packs:
-            n_with.update(pack.n_with(wanted))
-        n_passages = sum(pack.n_passages for pack in self._packs)
-        return Collection(n_passages, sum(pack.n_words for pack in self._packs), n_with)
-
-    def _spelled(self, word: str) -> str:
-        """The word, or the most frequent known one that it may have been meant to be."""
-        if len(word) < 4 or any(pack.n_with([word]) for pack in self._packs):
-            return word
-        n_with = self._collection(sorted(misspellings(word))).n_with
-        return max(n_with, key=lambda known: n_with[known], default=word)
+            n_with.update(pack.n_with(asked))
+        return n_with
 
 
-def _candidates(pack: Pack, wanted: Sequence[str], n: int) -> list[Found]:
-    """The passages with the rarest of the words; the frequent ones decide only among those."""
-    n_with = pack.n_with(wanted)
-    chosen: list[str] = []
-    n_postings = 0
-    for word in sorted(n_with, key=lambda known: n_with[known]):
-        n_postings += n_with[word]
-        if chosen and n_postings > _MOST_POSTINGS:
-            break
-        chosen.append(word)
-    if not chosen:
+def _candidates(pack: Pack, terms: Sequence[Term], n: int) -> list[Found]:
+    """The passages with the rarest of the words; the frequent ones decide only among those.
+
+    So the cost does not grow with the pack: SQLite looks at every posting of every word that it ranks by.
+    """
+    n_with = pack.n_with(form for term in terms for form in term.forms)
+    postings = {term: sum(n_with.get(form, 0) for form in term.forms) for term in terms}
+    known = sorted((term for term in terms if postings[term]), key=lambda term: postings[term])
+    if not known:
         return []
-    return pack.matching(" OR ".join(f'"{word}"' for word in chosen), n)
+    chosen: list[Term] = []
+    n_postings = 0
+    for term in known:
+        n_postings += postings[term]
+        if n_postings > _MOST_POSTINGS:
+            break
+        chosen.append(term)
+    if chosen:
+        return pack.matching(" OR ".join(_any_form(term) for term in chosen), n)
+    together = pack.containing(" AND ".join(_any_form(term) for term in known[:3]), _N_UNRANKED)
+    return together or pack.containing(_any_form(known[0]), _N_UNRANKED)
+
+
+def _any_form(term: Term) -> str:
+    return "(" + " OR ".join(f'"{form}"' for form in term.forms) + ")"

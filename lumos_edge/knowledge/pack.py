@@ -6,7 +6,7 @@
     passage_words    FTS5 index over title and text, its content the two tables above
     name             folded title -> article; `standing` says how: its title, a redirect, without its qualifier,
                      listed by a disambiguation page
-    link             redirects and meanings as the source gave them: what `name` is made of
+    link             redirects, aliases (without a target) and meanings as the source gave them, `name` is made of them
     word             how many passages contain it
 
 `PRAGMA application_id` is LUMK, `user_version` the version of this schema.
@@ -15,7 +15,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,9 @@ SCHEMA_VERSION = 1
 
 TITLE, REDIRECT, UNQUALIFIED, MEANING = range(4)
 """The standings of a name, the best first."""
+
+MOST_TEXT_BYTES = 64 << 20
+"""Of one article. A page of Wikipedia has 2 MB at most; what is larger is not prose, and would fill the memory."""
 
 SCHEMA = """
 CREATE TABLE pack(key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -102,8 +105,8 @@ class Pack:
         )
         try:
             self._check()
-            self.facts = dict(self._query("SELECT key, value FROM pack"))
-            self._query(f"PRAGMA mmap_size = {_MMAP_BYTES}")
+            self.facts = dict(self.query("SELECT key, value FROM pack"))
+            self.query(f"PRAGMA mmap_size = {_MMAP_BYTES}")
         except KnowledgeError:
             self.close()
             raise
@@ -112,10 +115,10 @@ class Pack:
         self.n_words = int(self.facts["n_words"])
 
     def _check(self) -> None:
-        found = self._query("PRAGMA application_id")[0][0]
+        found = self.query("PRAGMA application_id")[0][0]
         if found != APPLICATION_ID:
             raise DamagedKnowledge(f"{self.path} is a SQLite file, but no knowledge pack (id {found:#x})")
-        version = self._query("PRAGMA user_version")[0][0]
+        version = self.query("PRAGMA user_version")[0][0]
         if version != SCHEMA_VERSION:
             raise KnowledgeError(
                 f"{self.path} has schema {version}, this lumos-edge reads schema {SCHEMA_VERSION}"
@@ -125,9 +128,17 @@ class Pack:
         """Close the file; a second time does nothing."""
         self._connection.close()
 
-    def _query(self, sql: str, arguments: Sequence[Any] = ()) -> list[Any]:
+    def query(self, sql: str, arguments: Sequence[Any] = ()) -> list[Any]:
+        """All rows; raises DamagedKnowledge."""
         try:
             return self._connection.execute(sql, arguments).fetchall()
+        except sqlite3.DatabaseError as error:
+            raise DamagedKnowledge(f"{self.path} is damaged: {error}") from error
+
+    def rows(self, sql: str) -> Iterator[Any]:
+        """The rows one after the other; raises DamagedKnowledge."""
+        try:
+            yield from self._connection.execute(sql)
         except sqlite3.DatabaseError as error:
             raise DamagedKnowledge(f"{self.path} is damaged: {error}") from error
 
@@ -135,30 +146,35 @@ class Pack:
         """The articles with that key, the best standing first."""
         sql = """SELECT id, title, min(standing) FROM name JOIN article ON article.id = name.article
             WHERE key = ? GROUP BY id ORDER BY min(standing), n_passages = 0, id LIMIT ?"""
-        return [Named(*row) for row in self._query(sql, (key, n))]
+        return [Named(*row) for row in self.query(sql, (key, n))]
 
     def passages_of(self, article: int, n: int) -> list[Found]:
         """The first `n` passages of an article, in order."""
         sql = f"""{_PASSAGE} WHERE passage.id >= (SELECT first_passage FROM article WHERE id = ?1)
             AND article = ?1 ORDER BY passage.id LIMIT ?2"""
-        return self._found(self._query(sql, (article, n)))
+        return self._found(self.query(sql, (article, n)))
 
     def n_with(self, words: Iterable[str]) -> dict[str, int]:
         """In how many passages each word is; a word that is in none is left out."""
         wanted = tuple(words)
         marks = ", ".join("?" * len(wanted))
-        return dict(self._query(f"SELECT word, n_passages FROM word WHERE word IN ({marks})", wanted))
+        return dict(self.query(f"SELECT word, n_passages FROM word WHERE word IN ({marks})", wanted))
 
     def matching(self, expression: str, n: int) -> list[Found]:
-        """The best `n` passages for an FTS5 expression, by FTS5's BM25 with the title's words counting double."""
-        sql = "SELECT rowid FROM passage_words WHERE passage_words MATCH ? ORDER BY bm25(passage_words, 2, 1) LIMIT ?"
-        return self.passages(row[0] for row in self._query(sql, (expression, n)))
+        """The best `n` passages for an FTS5 expression, by FTS5's BM25."""
+        sql = "SELECT rowid FROM passage_words WHERE passage_words MATCH ? ORDER BY rank LIMIT ?"
+        return self.passages(row[0] for row in self.query(sql, (expression, n)))
+
+    def containing(self, expression: str, n: int) -> list[Found]:
+        """The first `n` passages that an FTS5 expression admits, unranked."""
+        sql = "SELECT rowid FROM passage_words WHERE passage_words MATCH ? LIMIT ?"
+        return self.passages(row[0] for row in self.query(sql, (expression, n)))
 
     def passages(self, ids: Iterable[int]) -> list[Found]:
         """Those passages, in that order."""
         order = list(ids)
         marks = ", ".join("?" * len(order))
-        rows = {row[0]: row for row in self._query(f"{_PASSAGE} WHERE passage.id IN ({marks})", order)}
+        rows = {row[0]: row for row in self.query(f"{_PASSAGE} WHERE passage.id IN ({marks})", order)}
         return self._found(rows[i] for i in order)
 
     def _found(self, rows: Iterable[Any]) -> list[Found]:

@@ -8,42 +8,32 @@ from collections.abc import Iterator
 N_WORDS = 100
 """Of a passage, on average. What DPR and the paper's retriever were made for."""
 
-_N_SIGNS = 600  # of 100 English words, with their spaces
-_MOST_SIGNS = 2 * _N_SIGNS
+_LEAST_SIGNS = 530  # an English word is 6 with its space, and half a sentence follows on average
+_MOST_SIGNS = 1200
 # A sentence ends at . ! ? (with what closes a quotation) before a space, at a line's end, or at an East Asian stop.
 _END = re.compile(r"[.!?]+[\"'”’)\]]*(?=\s)|\n+|[。！？]")
 
 
 def passages(text: str) -> Iterator[str]:
-    """The text in pieces of about 100 words (600 letters), each of whole sentences; cost is linear.
+    """The text in pieces that end with the first sentence after 530 letters, and hold 1,200 at most.
 
-    A sentence of more than 200 words is cut at a space, one without spaces anywhere.
+    Where no sentence ends in between, a piece ends at a space, or anywhere. Cost is linear.
     """
-    start = end = 0
-    for found in _END.finditer(text):
-        if found.end() - start > _N_SIGNS and _is_nearer(end - start, found.end() - start):
-            yield from _within_limit(text[start:end])
-            start = end
-        end = found.end()
-        if end - start >= _N_SIGNS:
-            yield from _within_limit(text[start:end])
-            start = end
-    if len(text) - start > _MOST_SIGNS and end > start:
-        yield from _within_limit(text[start:end])
+    start = 0
+    while len(text) - start > _LEAST_SIGNS + _LEAST_SIGNS // 3:
+        end = _end(text, start)
+        if piece := text[start:end].strip():
+            yield piece
         start = end
-    yield from _within_limit(text[start:])
-
-
-def _is_nearer(shorter: int, longer: int) -> bool:
-    return shorter > 0 and _N_SIGNS - shorter < longer - _N_SIGNS
-
-
-def _within_limit(piece: str) -> Iterator[str]:
-    piece = piece.strip()
-    while len(piece) > _MOST_SIGNS:
-        cut = piece.rfind(" ", _N_SIGNS, _MOST_SIGNS)
-        cut = _MOST_SIGNS if cut < 0 else cut
-        yield piece[:cut].strip()
-        piece = piece[cut:].strip()
-    if piece:
+    if piece := text[start:].strip():
         yield piece
+
+
+def _end(text: str, start: int) -> int:
+    limit = start + _MOST_SIGNS
+    if found := _END.search(text, start + _LEAST_SIGNS, limit):
+        return found.end()
+    if len(text) <= limit:
+        return len(text)
+    space = text.rfind(" ", start + _LEAST_SIGNS, limit)
+    return limit if space < 0 else space

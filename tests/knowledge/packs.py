@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from lumos_edge.knowledge.article import Article, Redirect
-from lumos_edge.knowledge.building import Description, build
+from lumos_edge.knowledge.building import build
 from lumos_edge.knowledge.source import Item
 
 
@@ -41,7 +41,7 @@ class Said:
 def build_pack(path: Path, *items: Item | tuple[str, str]) -> Path:
     """The pack of these articles; a pair is a title and a text."""
     articles = [Article(*item) if isinstance(item, tuple) else item for item in items]
-    build(Given(articles), path, Description("a test", "CC0"), Said())
+    build(Given(articles), path, "a test", "CC0", Said())
     return path
 
 
