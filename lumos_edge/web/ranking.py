@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from lumos_edge.knowledge.bm25 import Collection, score
+from lumos_edge.knowledge.bm25 import Collection, Term, score
 from lumos_edge.knowledge.passage import Passage
 from lumos_edge.knowledge.words import words
 from lumos_edge.web.document import EDITABLE, Element, Operation
@@ -56,15 +56,23 @@ def _click_weight(element: Element, verb: str) -> float:
 
 
 def _passage(element: Element) -> Passage:
-    around = (element.role, element.label, element.value, *element.options[:50], *element.ancestors)
+    # Once as the title and once in the text: a word of its name counts as two words around it.
+    around = (
+        element.name,
+        element.role,
+        element.label,
+        element.value,
+        *element.options[:50],
+        *element.ancestors,
+    )
     return Passage(element.name, " ".join(around), "")
 
 
 def _scores(passages: Sequence[Passage], query: str) -> list[float]:
     found = [words(f"{passage.title} {passage.text}") for passage in passages]
     n_with = Counter(word for one in found for word in set(one))
-    collection = Collection(len(passages), sum(map(len, found)), n_with)
-    asked = _telling(query)
+    collection = Collection(len(passages), sum(map(len, found)))
+    asked = [Term((word,), n_with[word]) for word in dict.fromkeys(_telling(query))]
     return [score(asked, passage, collection) for passage in passages]
 
 
