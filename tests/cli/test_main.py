@@ -22,6 +22,7 @@ COMMANDS = (
     "convert",
     "doctor",
     "eval",
+    "knowledge",
     "mcp",
     "models",
     "serve",
