@@ -1,4 +1,4 @@
-"""The nano pack with the adapter that it ships."""
+"""The adapters that packs ship, and the nano pack with its own."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ from lumos_edge.values import Number
 ADAPTER_LIMIT_BYTES = 20_000_000
 
 
-def test_the_adapter_is_small_and_has_a_card() -> None:
-    manifest = find_manifest("nano")
+@pytest.mark.parametrize("pack", ["nano", "small"])
+def test_the_adapter_is_small_and_has_a_card(pack: str) -> None:
+    manifest = find_manifest(pack)
     for adapter in (manifest.planner.adapter, manifest.grounder.adapter):
         assert isinstance(adapter, Path)
         assert adapter.stat().st_size <= ADAPTER_LIMIT_BYTES
