@@ -43,7 +43,7 @@ import gguf
 import numpy as np
 
 from lumos_edge.conversion.native_model import NativeModel, open_model
-from lumos_edge.conversion.parity import PROMPTS, compare_logits, compare_tokens, passages, sample_texts
+from lumos_edge.conversion.parity import PROMPTS, compare_logits, compare_tokens, passages, texts_without
 
 ADAPTERS: dict[str, dict[str, Any]] = {
     "plain": {"r": 8, "lora_alpha": 16, "target_modules": "all-linear"},
@@ -135,8 +135,14 @@ def compare(checkpoint: Path, model: Path, expected: list[Reference]) -> dict[st
 
     tokenizer = AutoTokenizer.from_pretrained(checkpoint)
     with open_model(model) as found:
+        markers = found.control_texts() - {
+            *tokenizer.get_added_vocab(),
+            *tokenizer.all_special_tokens,
+        }  # see `convert verify`
         tokens = compare_tokens(
-            lambda text: tokenizer.encode(text, add_special_tokens=False), found.tokenize, sample_texts()
+            lambda text: tokenizer.encode(text, add_special_tokens=False),
+            found.tokenize,
+            texts_without(markers),
         )
         return {"tokens": asdict(tokens), "logits": compare_with(found, expected)}
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from lumos_edge.cli.convert import importing_packages, progress, run
+from lumos_edge.cli.convert import echo_notes, importing_packages, progress, run
 from lumos_edge.conversion.module_metadata import read_module_metadata
 from lumos_edge.conversion.native_model import NativeModel, open_model
 from lumos_edge.conversion.parity import (
@@ -19,7 +19,7 @@ from lumos_edge.conversion.parity import (
     compare_logits,
     compare_tokens,
     passages,
-    sample_texts,
+    texts_without,
 )
 from lumos_edge.conversion.tensors import Array
 from lumos_edge.errors import ConversionError
@@ -144,7 +144,13 @@ def _compare_with_source(
     import transformers
 
     tokenizer = transformers.AutoTokenizer.from_pretrained(checkpoint)
-    tokens = compare_tokens(_encoder(tokenizer), found.tokenize, sample_texts(n_texts))
+    # What llama.cpp alone takes for a control token is none in the runtime's texts, which hold no control tokens.
+    markers = sorted(found.control_texts() - {*tokenizer.get_added_vocab(), *tokenizer.all_special_tokens})
+    tokens = compare_tokens(_encoder(tokenizer), found.tokenize, texts_without(markers, n_texts))
+    if markers:
+        echo_notes(
+            [f"texts with {', '.join(markers)} left out: a control token in llama.cpp, not in {checkpoint}"]
+        )
     return tokens, compare_logits(_logit_pairs(_load(checkpoint, adapter), tokenizer, found, texts))
 
 

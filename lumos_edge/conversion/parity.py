@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 
@@ -149,6 +150,13 @@ def sample_texts(n_texts: int = 1000, seed: int = 0) -> Iterator[str]:
     rng = random.Random(seed)
     for _ in range(n_texts - len(PROMPTS)):
         yield "".join(rng.choices(_FRAGMENTS, k=rng.randint(1, 12)))
+
+
+def texts_without(markers: Iterable[str], n_texts: int = 1000) -> Iterator[str]:
+    """`n_texts` of the sample texts in which none of the markers stands."""
+    left_out = tuple(markers)
+    texts = (text for text in sample_texts(4 * n_texts) if not any(marker in text for marker in left_out))
+    return islice(texts, n_texts)
 
 
 def compare_tokens(

@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
-from lumos_edge.conversion.parity import PROMPTS, compare_logits, compare_tokens, passages, sample_texts
+from lumos_edge.conversion.native_model import open_model
+from lumos_edge.conversion.parity import (
+    PROMPTS,
+    compare_logits,
+    compare_tokens,
+    passages,
+    sample_texts,
+    texts_without,
+)
+from tests.engine.tiny import CONTROL, write_bpe_model
 
 RNG = np.random.default_rng(0)
 LOGITS = RNG.standard_normal((6, 10)).astype(np.float32)
@@ -57,3 +68,15 @@ def test_the_texts_are_the_same_each_time_and_hold_the_prompts() -> None:
     assert len(texts) == 1000
     assert tuple(texts[:20]) == PROMPTS
     assert len(passages()) == 20
+
+
+def test_as_many_texts_are_left_when_some_are_left_out() -> None:
+    texts = list(texts_without(["</s>", "<pad>"], 1000))
+    assert len(texts) == 1000
+    assert not any("</s>" in text or "<pad>" in text for text in texts)
+    assert list(texts_without([], 1000)) == list(sample_texts(1000))
+
+
+def test_the_control_tokens_of_a_model_are_known(tmp_path: Path) -> None:
+    with open_model(write_bpe_model(tmp_path / "model.gguf")) as model:
+        assert model.control_texts() == set(CONTROL)
