@@ -55,8 +55,7 @@ def measure(
     convert("hf", base, "-o", folder / "base.gguf", "--untie")
     taken = take_turns(of_files(folder / "tuned.gguf"), questions, progress("answering", len(questions)))
     turns = [turn for turn in taken if turn.module == "grounder"]
-    result: dict[str, Any] = {"n_turns": len(turns), "base": _agreement(folder / "base.gguf", None, turns)}
-    result["equal_ranks"], result["chosen_ranks"] = [], []
+    result: dict[str, Any] = {"n_turns": len(turns), "equal_ranks": [], "chosen_ranks": []}
     for rank in ranks:
         equal = measure_adapter(finetuned, base, folder, turns, "--rank", str(rank))
         result["equal_ranks"].append({"rank": rank, **equal})
