@@ -21,7 +21,7 @@ _COMMANDS = {
     "convert": "Turn trained weights into GGUF models and adapters, and prove that they say the same.",
     "doctor": "Check this machine and say how to fix what is missing.",
     "eval": "Answer a file of questions and score the answers.",
-    "knowledge": "Build, search and remove knowledge packs.",
+    "knowledge": "Build, search and remove knowledge packs: passages that answers are found in.",
     "mcp": "Offer an agent to MCP hosts as a tool.",
     "models": "List, pull, verify and remove model packs.",
     "serve": "Answer other programs: OpenAI's HTTP interface, or JSON-RPC.",

@@ -1,199 +1,190 @@
-"""`lumos-edge knowledge`: build, look at, search and remove knowledge packs."""
+"""`lumos-edge knowledge`: packs of passages, built from files and searched."""
 
 from __future__ import annotations
 
 import json
 import re
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from lumos_edge.cli.interrupt import interruptible
-from lumos_edge.cli.table import source_text
+from lumos_edge.cli.progress import build_progress
 
 if TYPE_CHECKING:
-    from rich.progress import Progress as Bars
-
-    from lumos_edge.knowledge.building import Progress
     from lumos_edge.knowledge.pack import Pack
 
-_SOURCE = click.Path(exists=True, dir_okay=False, path_type=Path)
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+_SHOWN = ("source", "licence", "built", "parameters", "n_articles", "n_names", "n_passages", "n_words")
 
 
-@click.group("knowledge")
+@click.group()
 def command() -> None:
-    """Knowledge packs: passages on this machine that questions are answered from (`ask --knowledge NAME`)."""
+    """Build, search and remove knowledge packs: passages that answers are found in."""
 
 
-@command.command("build")
-@click.argument("source", type=_SOURCE)
-@click.option("--name", help="Of the pack; default: the file's name.")
-@click.option("--licence", default="", help="Of the texts, as the pack says it.")
-def build(source: Path, name: str | None, licence: str) -> None:
-    """Build a pack from SOURCE, JSON Lines of {"title", "text"}.
+def _name(context: click.Context, parameter: click.Parameter, value: str) -> str:
+    if _NAME.fullmatch(value):
+        return value
+    raise click.BadParameter(f"{value!r} is no name: letters, digits, dots, hyphens and underscores")
 
-    A build that was interrupted goes on where it stopped; the pack of that name is replaced when the new one is whole.
+
+def _names(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(_name(context, parameter, value) for value in values)
+
+
+_path_argument = click.argument("path", metavar="FILE_OR_DIR", type=click.Path(exists=True, path_type=Path))
+
+
+@command.command()
+@_path_argument
+@click.option("--name", required=True, callback=_name, help="The name of the pack; an older one is replaced.")
+@click.option("--licence", default="", help="The licence of the texts, for `show`.")
+def build(path: Path, name: str, licence: str) -> None:
+    """Make a pack of a folder (text, Markdown, HTML, PDF), a JSON Lines file of {"title", "text"}, a MediaWiki export
+    (.xml, .xml.bz2), a Kiwix file (.zim) or a dictionary of dictd (.index).
+
+    A build that was interrupted goes on where it was.
     """
     from lumos_edge.knowledge import building
-    from lumos_edge.knowledge.jsonl import JsonLines
+    from lumos_edge.knowledge.opening import open_source
     from lumos_edge.knowledge.pack import knowledge_folder
 
-    chosen = name or source.stem
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", chosen):
-        raise click.UsageError(f"the name {chosen!r} must be letters, digits, '.', '_' and '-'")
-    target = knowledge_folder() / f"{chosen}.sqlite"
-    target.parent.mkdir(parents=True, exist_ok=True)
-    opened = JsonLines(source)
-    with _progress(f"building {chosen}", opened.size_bytes) as progress:
-        interruptible(lambda: building.build(opened, target, source.name, licence, progress))
-    _say_size(target)
+    source, target = open_source(path), knowledge_folder() / f"{name}.sqlite"
+    with build_progress(name, source.size_bytes) as progress:
+        building.build(source, target, str(path), licence, progress)
+    _echo_size(target)
 
 
-@command.command("add")
-@click.argument("pack")
-@click.argument("source", type=_SOURCE)
-def add(pack: str, source: Path) -> None:
-    """Put into PACK what SOURCE has and the pack has not; whoever reads it meanwhile reads the old one."""
+@command.command()
+@click.argument("name")
+@_path_argument
+def add(name: str, path: Path) -> None:
+    """Put what the pack NAME does not have yet into it; a page or file that changed is replaced."""
     from lumos_edge.knowledge import building
-    from lumos_edge.knowledge.jsonl import JsonLines
+    from lumos_edge.knowledge.opening import open_source
     from lumos_edge.knowledge.pack import find_pack
 
-    target, opened = find_pack(pack), JsonLines(source)
-    with _progress(f"adding to {target.stem}", opened.size_bytes) as progress:
-        interruptible(lambda: building.add(opened, target, progress))
-    _say_size(target)
+    target, source = find_pack(name), open_source(path)
+    with build_progress(name, source.size_bytes) as progress:
+        building.add(source, target, progress)
+    _echo_size(target)
 
 
 @command.command("list")
-def list_packs() -> None:
-    """List the installed packs."""
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+def list_packs(as_json: bool) -> None:
+    """What packs are installed."""
     from lumos_edge.knowledge.pack import installed_packs
 
-    packs = installed_packs()
-    if not packs:
-        click.echo("no knowledge pack is installed: `lumos-edge knowledge build FILE` makes one", err=True)
-    for path in packs:
-        with _open(path) as pack:
-            articles, size = int(pack.facts["n_articles"]), path.stat().st_size
-            click.echo(
-                f"{pack.name}  {articles:,} articles  {pack.n_passages:,} passages  {size / 1e6:.1f} MB"
-            )
+    rows = [_row(path) for path in installed_packs()]
+    if as_json:
+        click.echo(json.dumps(rows, ensure_ascii=False, indent=2))
+        return
+    for row in rows:
+        error = row.get("error")
+        counts = (
+            error
+            or f"{row['n_articles']:>10,} articles  {row['n_passages']:>10,} passages  {row['size_bytes']:>14,} bytes"
+        )
+        click.echo(f"{row['name']:<20}  {counts}")
 
 
-@command.command("show")
-@click.argument("pack")
-def show(pack: str) -> None:
-    """Print what PACK says of itself: source, licence, counts, how it was built."""
-    from lumos_edge.knowledge.pack import find_pack
+def _row(path: Path) -> dict[str, Any]:
+    from lumos_edge.errors import KnowledgeError
+    from lumos_edge.knowledge.pack import Pack
 
-    with _open(find_pack(pack)) as opened:
-        for key in sorted(opened.facts):
-            click.echo(f"{key}: {opened.facts[key]}")
+    row = {"name": path.stem, "size_bytes": path.stat().st_size}
+    try:
+        pack = Pack(path)
+    except KnowledgeError as error:
+        # The others have to be listed all the same.
+        return {**row, "error": str(error)}
+    pack.close()
+    return {**row, "n_articles": int(pack.facts["n_articles"]), "n_passages": pack.n_passages}
 
 
-@command.command("search")
+@command.command()
+@click.argument("name")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+def show(name: str, as_json: bool) -> None:
+    """What the pack NAME says of itself."""
+    facts = _facts(_open(name))
+    if as_json:
+        click.echo(json.dumps(facts, ensure_ascii=False, indent=2))
+        return
+    for key, value in facts.items():
+        click.echo(f"{key:<11}  {value if value != '' else '-'}")
+
+
+def _facts(pack: Pack) -> dict[str, Any]:
+    facts = {key: pack.facts[key] for key in _SHOWN}
+    numbers = {key: int(value) for key, value in facts.items() if key.startswith("n_")}
+    size = {"size_bytes": pack.path.stat().st_size, "path": str(pack.path)}
+    return {"name": pack.name, **facts, **numbers, "parameters": json.loads(facts["parameters"]), **size}
+
+
+@command.command()
 @click.argument("query")
-@click.option("--knowledge", "names", multiple=True, metavar="PACK", help="Default: all installed packs.")
-@click.option("-n", "n", type=click.IntRange(1, 100), default=5, show_default=True, help="Passages to print.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object per line.")
-def search(query: str, names: tuple[str, ...], n: int, as_json: bool) -> int:
-    """Print the passages that fit QUERY best. Exit code 1 when there is none."""
+@click.option(
+    "--pack", "packs", multiple=True, help="A pack to search (repeatable); default: all installed ones."
+)
+@click.option("-n", "n", type=click.IntRange(1, 1000), default=5, show_default=True, help="Passages.")
+@click.option("--entity", is_flag=True, help="QUERY is the name of a person, place or thing.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+def search(query: str, packs: tuple[str, ...], n: int, entity: bool, as_json: bool) -> None:
+    """The passages for QUERY, the best first; exit code 1 when there is none."""
     from dataclasses import asdict
 
     from lumos_edge.knowledge.library import Library
     from lumos_edge.knowledge.pack import find_pack, installed_packs
 
-    library = Library([find_pack(name) for name in names] or installed_packs())
-    try:
-        found = library.search(query, n)
-    finally:
-        library.close()
-    for passage in found:
-        text = json.dumps(asdict(passage), ensure_ascii=False) if as_json else f"{source_text(passage)}\n"
-        click.echo(text)
-    return 0 if found else 1
+    library = Library([find_pack(name) for name in packs] or installed_packs())
+    found = library.entity(query, n) if entity else library.search(query, n)
+    if as_json:
+        click.echo(json.dumps([asdict(passage) for passage in found], ensure_ascii=False, indent=2))
+    for passage in () if as_json else found:
+        click.echo(f"{click.style(passage.title, bold=True)}  ({passage.pack})\n{passage.text}\n")
+    if not found:
+        click.get_current_context().exit(1)
 
 
-@command.command("verify")
-@click.argument("pack")
-def verify(pack: str) -> None:
-    """Compare PACK with its own counts and checksum; reads all of it. Exit code 3 when it is damaged."""
+@command.command()
+@click.argument("names", nargs=-1, required=True, callback=_names)
+def rm(names: tuple[str, ...]) -> None:
+    """Remove the packs NAMES, and what interrupted builds of them left."""
+    from lumos_edge.knowledge import building
+    from lumos_edge.knowledge.pack import knowledge_folder
+
+    for name in names:
+        target = knowledge_folder() / f"{name}.sqlite"
+        n_bytes = building.remove(target)
+        click.echo(f"{name}: {n_bytes:,} bytes freed" if n_bytes else f"{name}: was not there")
+
+
+@command.command()
+@click.argument("name")
+def verify(name: str) -> None:
+    """Read all of the pack NAME and compare it with what it says of itself."""
     from lumos_edge.knowledge import building
     from lumos_edge.knowledge.pack import find_pack
 
-    path = find_pack(pack)
-    click.echo(f"{path.stem}: {interruptible(lambda: building.verify(path)):,} passages, whole")
+    path = find_pack(name)
+    click.echo(f"{path}: {building.verify(path):,} passages, as expected")
 
 
-@command.command("rm")
-@click.argument("pack")
-def remove(pack: str) -> None:
-    """Remove an installed PACK."""
-    from lumos_edge.knowledge.pack import find_pack
+def _open(name: str) -> Pack:
+    from lumos_edge.knowledge.pack import Pack, find_pack
 
-    path = find_pack(pack)
-    path.unlink()
-    click.echo(f"{path.stem} removed", err=True)
+    return Pack(find_pack(name))
 
 
-@contextmanager
-def _open(path: Path) -> Iterator[Pack]:
+def _echo_size(target: Path) -> None:
     from lumos_edge.knowledge.pack import Pack
 
-    pack = Pack(path)
-    try:
-        yield pack
-    finally:
-        pack.close()
-
-
-def _say_size(target: Path) -> None:
-    with _open(target) as pack:
-        click.echo(
-            f"{pack.name}: {pack.n_passages:,} passages, {target.stat().st_size / 1e6:.1f} MB", err=True
-        )
-
-
-@contextmanager
-def _progress(title: str, size_bytes: int) -> Iterator[Progress]:
-    """Bytes, articles and time left on a terminal, nothing but messages elsewhere."""
-    if not sys.stderr.isatty():
-        yield _Messages()
-        return
-    from rich import progress as rich
-    from rich.console import Console
-
-    columns = (
-        "{task.description}",
-        rich.BarColumn(),
-        rich.DownloadColumn(),
-        rich.TextColumn("{task.fields[articles]}"),
-        rich.TimeRemainingColumn(compact=True),
+    pack = Pack(target)
+    pack.close()
+    articles = int(pack.facts["n_articles"])
+    click.echo(
+        f"{target}: {articles:,} articles, {pack.n_passages:,} passages, {target.stat().st_size:,} bytes"
     )
-    with rich.Progress(*columns, console=Console(stderr=True)) as bars:
-        yield _Bar(bars, title, size_bytes)
-
-
-class _Messages:
-    def at(self, n_bytes: int, n_articles: int) -> None:
-        """Nothing: a log wants no bar."""
-
-    def say(self, message: str) -> None:
-        click.echo(message, err=True)
-
-
-class _Bar(_Messages):
-    def __init__(self, bars: Bars, title: str, size_bytes: int) -> None:
-        self._bars = bars
-        self._task = bars.add_task(title, total=size_bytes, articles="")
-
-    def at(self, n_bytes: int, n_articles: int) -> None:
-        if n_articles % 100 == 0:
-            self._bars.update(self._task, completed=n_bytes, articles=f"{n_articles:,} articles")
-
-    def say(self, message: str) -> None:
-        self._bars.console.print(message, markup=False, highlight=False)

@@ -83,6 +83,17 @@ def add(source: Source, target: Path, progress: Progress) -> None:
         _fill(writer, source, target, progress, adding=True)
 
 
+def remove(target: Path) -> int:
+    """Remove a pack and what a build of it left; gives the bytes freed. Raises KnowledgeError while it is built."""
+    with _only_builder(target):
+        part = _part(target)
+        there = [path for path in (target, part, _journal(part)) if path.is_file()]
+        n_bytes = sum(path.stat().st_size for path in there)
+        for path in there:
+            path.unlink()
+    return n_bytes
+
+
 def verify(target: Path) -> int:
     """Compare a pack with what it says of itself, and give its number of passages; reads all of it.
 
@@ -111,6 +122,10 @@ def verify(target: Path) -> int:
 
 def _part(target: Path) -> Path:
     return target.with_name(f"{target.name}.part")
+
+
+def _journal(part: Path) -> Path:
+    return part.with_name(f"{part.name}-journal")
 
 
 @contextmanager
@@ -160,7 +175,7 @@ def _copy(target: Path, part: Path) -> None:
 
 def _clear(part: Path) -> None:
     # The journal first: beside another file of that name it would be played back into it.
-    for path in (part.with_name(f"{part.name}-journal"), part):
+    for path in (_journal(part), part):
         if path.is_file():
             path.unlink()
 
@@ -186,7 +201,7 @@ def _read(writer: Writer, source: Source, progress: Progress, *, adding: bool) -
         progress.say(f"going on after {n_read:,} articles and redirects")
     writer.begin(adding=adding)
     committed_bytes = committed_articles = 0
-    for n_bytes, item in islice(source.read(), n_read, None):
+    for n_bytes, item in islice(source.read(progress.say), n_read, None):
         if isinstance(item, Redirect):
             writer.redirect(item)
         else:

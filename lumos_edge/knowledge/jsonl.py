@@ -9,7 +9,7 @@ from typing import Any
 
 from lumos_edge.errors import SourceError
 from lumos_edge.knowledge.article import Article
-from lumos_edge.knowledge.source import Item
+from lumos_edge.knowledge.source import Item, Say, file_identity
 
 _MOST_BYTES = 64 << 20  # of one line
 
@@ -23,9 +23,9 @@ class JsonLines:
 
     def identity(self) -> str:
         """Path, size and time of change."""
-        return f"{self._path.resolve()} {self.size_bytes} {self._path.stat().st_mtime_ns}"
+        return file_identity(self._path)
 
-    def read(self) -> Iterator[tuple[int, Item]]:
+    def read(self, say: Say) -> Iterator[tuple[int, Item]]:
         """Raises SourceError with the number of the line."""
         n_bytes = n_lines = 0
         with self._path.open("rb") as file:

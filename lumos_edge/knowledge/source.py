@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Protocol, TypeAlias
 
 from lumos_edge.knowledge.article import Article, Redirect
 
 Item: TypeAlias = Article | Redirect
+Say: TypeAlias = Callable[[str], None]
 
 
 class Source(Protocol):
@@ -18,5 +20,14 @@ class Source(Protocol):
     def identity(self) -> str:
         """Changes when the file or folder does: what was read of another one is not resumed."""
 
-    def read(self) -> Iterator[tuple[int, Item]]:
-        """Each article and redirect, with how many of the `size_bytes` are read by then. Raises SourceError."""
+    def read(self, say: Say) -> Iterator[tuple[int, Item]]:
+        """Each article and redirect, with how many of the `size_bytes` are read by then.
+
+        `say` takes a line on what had to be left out. Raises SourceError.
+        """
+
+
+def file_identity(path: Path) -> str:
+    """Path, size and time of change."""
+    status = path.stat()
+    return f"{path.resolve()} {status.st_size} {status.st_mtime_ns}"

@@ -1,72 +1,89 @@
-"""`lumos-edge knowledge`: a pack from file to removal, and what is refused."""
+"""`lumos-edge knowledge`: packs built, searched, verified and removed by the real command."""
 
 from __future__ import annotations
 
 import json
+import os
+import pty
+import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from tests.cli.conftest import Command
+from lumos_edge.knowledge.pack import knowledge_folder
+from tests.cli.conftest import Command, error_line
+
+LINES = [
+    {"title": "Genghis Khan", "text": "Genghis Khan had sixteen children."},
+    {"title": "Julius Caesar", "text": "Julius Caesar had three children."},
+]
 
 
 @pytest.fixture
-def rivers(tmp_path: Path) -> Path:
-    file = tmp_path / "rivers.jsonl"
-    lines = [
-        {"title": "Nile", "text": "The Nile flows through Egypt into the Mediterranean Sea."},
-        {"title": "Danube", "text": "The Danube flows through Vienna into the Black Sea."},
-    ]
-    file.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    return file
+def source(tmp_path: Path) -> Path:
+    path = tmp_path / "people.jsonl"
+    path.write_text("".join(f"{json.dumps(line)}\n" for line in LINES))
+    return path
 
 
-def test_a_pack_from_file_to_removal(run: Command, rivers: Path, tmp_path: Path) -> None:
-    built = run("knowledge", "build", rivers, "--licence", "CC0")
-    assert (built.returncode, built.stdout) == (0, ""), built.stderr
-    assert "rivers: 2 passages" in built.stderr
-    assert "rivers  2 articles  2 passages" in run("knowledge", "list").stdout
-    assert "licence: CC0" in run("knowledge", "show", "rivers").stdout
-    found = run("knowledge", "search", "Vienna", "-n", "1", "--json")
-    assert json.loads(found.stdout)["title"] == "Danube"
-    more = tmp_path / "more.jsonl"
-    more.write_text('{"title": "Rhine", "text": "The Rhine flows into the North Sea."}\n')
-    assert run("knowledge", "add", "rivers", more).returncode == 0
-    assert "rivers: 3 passages, whole" in run("knowledge", "verify", "rivers").stdout
-    assert run("knowledge", "rm", "rivers").returncode == 0
-    assert run("knowledge", "search", "Vienna").returncode == 1
+def test_a_pack_from_build_to_rm(run: Command, source: Path, tmp_path: Path) -> None:
+    built = run("knowledge", "build", source, "--name", "people", "--licence", "CC0")
+    path = knowledge_folder() / "people.sqlite"
+    assert built.stdout.startswith(f"{path}: 2 articles, 2 passages, ")
+    assert run("knowledge", "list").stdout.split()[:5] == ["people", "2", "articles", "2", "passages"]
+    shown = json.loads(run("knowledge", "show", "people", "--json").stdout)
+    assert (shown["licence"], shown["source"], shown["n_passages"]) == ("CC0", str(source), 2)
+    assert "licence      CC0\n" in run("knowledge", "show", "people").stdout
+    notes = tmp_path / "notes"
+    notes.mkdir()
+    (notes / "kublai.md").write_text("# Kublai Khan\n\nHe was a *grandson* of Genghis Khan.")
+    assert ": 3 articles," in run("knowledge", "add", "people", notes).stdout
+    assert run("knowledge", "verify", "people").stdout == f"{path}: 3 passages, as expected\n"
+    assert run("knowledge", "rm", "people").stdout.startswith("people: ")
+    assert run("knowledge", "rm", "people").stdout == "people: was not there\n"
+    assert run("knowledge", "list", "--json").stdout == "[]\n"
 
 
-def test_search_syntax_in_a_query_is_text(run: Command, rivers: Path) -> None:
-    assert run("knowledge", "build", rivers).returncode == 0
-    found = run("knowledge", "search", '"Vienna* NEAR(-title:', "-n", "1")
-    assert found.returncode == 0, found.stderr
-    assert found.stdout.startswith("Danube (rivers):")
+def test_searching(run: Command, source: Path) -> None:
+    run("knowledge", "build", source, "--name", "people")
+    found = run("knowledge", "search", "How many children did Caesar have?", "-n", "1")
+    assert found.stdout == "Julius Caesar  (people)\nJulius Caesar had three children.\n\n"
+    asked = run("knowledge", "search", "--entity", "khan, genghis", "--json", "-n", "1", "--pack", "people")
+    assert json.loads(asked.stdout) == [{**LINES[0], "pack": "people", "source": ""}]
+    nothing = run("knowledge", "search", "zzzz")
+    assert (nothing.returncode, nothing.stdout, nothing.stderr) == (1, "", "")
 
 
-@pytest.mark.parametrize(
-    ("arguments", "code", "expected"),
-    [
-        (("show", "nothing"), 3, "no knowledge pack 'nothing'; installed: none"),
-        (("build", "nowhere.jsonl"), 2, "nowhere.jsonl"),
-    ],
-)
-def test_mistakes(run: Command, arguments: tuple[str, ...], code: int, expected: str) -> None:
-    done = run("knowledge", *arguments)
-    assert (done.returncode, done.stdout) == (code, "")
-    assert expected in done.stderr
+def test_errors_are_one_line(run: Command, source: Path, tmp_path: Path) -> None:
+    unknown = run("knowledge", "show", "nothing")
+    assert unknown.returncode == 3
+    assert "no knowledge pack 'nothing'; installed: none" in error_line(unknown)
+    named = run("knowledge", "build", source, "--name", "../people")
+    assert (named.returncode, "is no name" in error_line(named)) == (2, True)
+    source.write_text('{"title": "A"}\n')
+    broken = run("knowledge", "build", source, "--name", "people")
+    assert broken.returncode == 3
+    assert "people.jsonl, line 1: " in broken.stderr.splitlines()[-1]
+    assert run("knowledge", "list").stdout == ""
+    (knowledge_folder() / "bad.sqlite").write_text("no database")
+    assert "file is not a database" in run("knowledge", "list").stdout
 
 
-def test_a_line_that_is_no_article_is_named_and_leaves_no_pack(run: Command, tmp_path: Path) -> None:
-    file = tmp_path / "broken.jsonl"
-    file.write_text('{"title": "Nile", "text": "A river."}\n{"title": 3}\n')
-    done = run("knowledge", "build", file)
-    assert done.returncode == 3
-    assert "line 2" in done.stderr
-    assert "installed" in run("knowledge", "list").stderr
-
-
-def test_a_name_that_leaves_the_folder_is_refused(run: Command, rivers: Path) -> None:
-    done = run("knowledge", "build", rivers, "--name", "../rivers")
-    assert done.returncode == 2
-    assert "'../rivers'" in done.stderr
+def test_a_terminal_sees_a_bar_with_articles_and_time(source: Path) -> None:
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-m", "lumos_edge", "knowledge", "build", str(source), "--name", "people"]
+    environment = {**os.environ, "TERM": "xterm", "COLUMNS": "120"}
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=theirs, env=environment) as process:
+        os.close(theirs)
+        shown = b""
+        try:
+            while chunk := os.read(ours, 4096):
+                shown += chunk
+        except OSError:
+            pass  # how Linux says that the other side is closed
+    os.close(ours)
+    assert process.returncode == 0
+    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown.decode())
+    assert re.search(r"people .*100% 2 articles, [\d,]+/s", text), text

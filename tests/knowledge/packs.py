@@ -7,7 +7,7 @@ from pathlib import Path
 
 from lumos_edge.knowledge.article import Article, Redirect
 from lumos_edge.knowledge.building import build
-from lumos_edge.knowledge.source import Item
+from lumos_edge.knowledge.source import Item, Say
 
 
 class Given:
@@ -20,7 +20,7 @@ class Given:
     def identity(self) -> str:
         return str(hash(tuple(self.items)))
 
-    def read(self) -> Iterator[tuple[int, Item]]:
+    def read(self, say: Say) -> Iterator[tuple[int, Item]]:
         yield from enumerate(self.items, 1)
 
 

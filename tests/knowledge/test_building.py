@@ -19,7 +19,7 @@ from lumos_edge.knowledge.building import add, build, verify
 from lumos_edge.knowledge.jsonl import JsonLines
 from lumos_edge.knowledge.library import Library
 from lumos_edge.knowledge.pack import MOST_TEXT_BYTES, Pack
-from lumos_edge.knowledge.source import Item
+from lumos_edge.knowledge.source import Item, Say
 from tests.knowledge.packs import Given, Said, build_pack
 
 BUILD = """
@@ -47,8 +47,8 @@ def _titles(pack: Path, query: str) -> list[str]:
 class Broken(Given):
     """A source that ends with an error after its articles."""
 
-    def read(self) -> Iterator[tuple[int, Item]]:
-        yield from super().read()
+    def read(self, say: Say) -> Iterator[tuple[int, Item]]:
+        yield from super().read(say)
         raise SourceError("the dump ends within an article")
 
 
@@ -105,10 +105,10 @@ def test_two_builders_of_one_pack_exclude_each_other(tmp_path: Path) -> None:
     target = tmp_path / "seas.sqlite"
 
     class Second(Given):
-        def read(self) -> Iterator[tuple[int, Item]]:
+        def read(self, say: Say) -> Iterator[tuple[int, Item]]:
             with pytest.raises(KnowledgeError, match="another process is building seas"):
                 build(Given(_many(1)), target, "", "", Said())
-            yield from super().read()
+            yield from super().read(say)
 
     build(Second(_many(2)), target, "", "", Said())
     assert verify(target) == 2
