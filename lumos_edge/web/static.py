@@ -74,12 +74,12 @@ class StaticEnvironment:
         elif is_submit(tag):
             self._submit(tag)
         elif not _switch(tag) and element.operations == ("CLICK",):
-            raise ToolError(f"{element} needs a script, which only a browser runs (--browser)")
+            raise ToolError(f"{element} needs a script, which only a browser runs")
 
     def _follow(self, href: str) -> None:
         url = urljoin(self._base(), href.strip())
         if urlsplit(url).scheme == "javascript":
-            raise ToolError("the link needs a script, which only a browser runs (--browser)")
+            raise ToolError("the link needs a script, which only a browser runs")
         target, fragment = urldefrag(url)
         if fragment and target == urldefrag(self._url).url:
             self._url = url
@@ -99,7 +99,7 @@ class StaticEnvironment:
         method = (attribute(button, "formmethod") or attribute(form, "method") or "get").upper()
         action = attribute(button, "formaction") or attribute(form, "action") or self._url
         if "multipart" in attribute(form, "enctype") and method == "POST":
-            raise PageNotLoaded("a form that sends files needs a browser (--browser)")
+            raise PageNotLoaded("a form that sends files needs a browser")
         url = urljoin(self._base(), action)
         fields = tuple(
             pair for control in self._controls(form) for pair in _fields(control, control is button)
