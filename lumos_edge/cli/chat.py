@@ -16,6 +16,7 @@ from lumos_edge.cli.ask import checked_question
 from lumos_edge.cli.interrupt import interruptible
 from lumos_edge.cli.live import LiveRun
 from lumos_edge.cli.options import AgentOptions, agent_options
+from lumos_edge.cli.table import answer_text
 from lumos_edge.errors import LumosError
 
 if TYPE_CHECKING:
@@ -157,7 +158,7 @@ class _Chat:
         if trajectory.answer is None:
             click.echo(f"no answer: {trajectory.message}", err=True)
         else:
-            click.secho(str(trajectory.answer), bold=True)
+            click.secho(answer_text(trajectory.answer), bold=True)
 
     # -- commands ---------------------------------------------------------------------------------------------------
 
@@ -175,7 +176,9 @@ class _Chat:
 
     def _domain(self, names: str) -> None:
         if names:
-            self._use(self._options, replace(self._choice, tools=tuple(names.split())))
+            from lumos_edge.loading import with_tools
+
+            self._use(self._options, with_tools(self._choice, tuple(names.split())))
         click.echo(
             f"{', '.join(map(str, self._choice.tools))}: {', '.join(self._agent.toolbox.tools)}", err=True
         )

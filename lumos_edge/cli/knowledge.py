@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lumos_edge.cli.progress import build_progress
+from lumos_edge.cli.table import plain_lines
 
 if TYPE_CHECKING:
     from lumos_edge.knowledge.pack import Pack
@@ -144,7 +145,8 @@ def search(query: str, packs: tuple[str, ...], n: int, entity: bool, as_json: bo
     if as_json:
         click.echo(json.dumps([asdict(passage) for passage in found], ensure_ascii=False, indent=2))
     for passage in () if as_json else found:
-        click.echo(f"{click.style(passage.title, bold=True)}  ({passage.pack})\n{passage.text}\n")
+        title = click.style(plain_lines(passage.title), bold=True)
+        click.echo(f"{title}  ({passage.pack})\n{plain_lines(passage.text)}\n")
     if not found:
         click.get_current_context().exit(1)
 

@@ -35,7 +35,12 @@ def supporting(trajectory: Trajectory) -> tuple[Passage, ...]:
 
 def source_text(passage: Passage) -> str:
     """A passage with its title and its pack."""
-    return f"{_plain(passage.title)} ({passage.pack}):\n{_plain(passage.text)}"
+    return f"{_plain(passage.title)} ({passage.pack}):\n{plain_lines(passage.text)}"
+
+
+def plain_lines(text: str) -> str:
+    """The text in its lines, without what would control a terminal."""
+    return "\n".join(map(_plain, text.splitlines()))
 
 
 def _table(rows: Rows) -> str:

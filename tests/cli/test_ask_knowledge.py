@@ -84,3 +84,7 @@ def test_adapters_of_another_family_stay_away() -> None:
     assert with_tools(adapted, ("maths",)) == adapted
     other = with_tools(adapted, ("qa",))
     assert (other.tools, other.adapters, other.templates) == (("qa",), {}, {})
+
+
+def test_the_lines_of_a_passage_stay_lines() -> None:
+    assert source_text(Passage("Nile", "A river.\nIn Egypt.", "p")) == "Nile (p):\nA river.\nIn Egypt."
