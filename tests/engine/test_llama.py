@@ -6,7 +6,6 @@ import ctypes
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -227,11 +226,10 @@ def test_cancel_stops_within_a_batch(tmp_path: Path) -> None:
     )
     next(text)
     engine.cancel()
-    started = time.perf_counter()
+    more = []
     with pytest.raises(Cancelled):
-        for _ in text:
-            pass
-    assert time.perf_counter() - started < 1
+        more.extend(text)
+    assert not more  # not one more token
     engine.close()
 
 
