@@ -282,7 +282,9 @@ def when_working(act: Callable[[], None]) -> threading.Thread:
 
 
 def test_cancel_ends_a_tool_that_works_and_the_agent_goes_on() -> None:
-    engine = ScriptedEngine("Subgoal 1: Sleep.", "R1 = sleeper(60)", "Subgoal 1: Sleep.", "R1 = sleeper(0.01)")
+    engine = ScriptedEngine(
+        "Subgoal 1: Sleep.", "R1 = sleeper(60)", "Subgoal 1: Sleep.", "R1 = sleeper(0.01)"
+    )
     runner = Agent(engine, LUMOS, LUMOS, Toolbox([tool_of(sleeper)]))
     thread = when_working(runner.cancel)
     started = time.monotonic()

@@ -11,6 +11,8 @@ import json
 import os
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -50,15 +52,17 @@ class Speed:
 def measured_speed(model: Model) -> Speed:
     """The fastest thread counts for this model on this machine, and the costs with them.
 
-    From the cache, else measured: the time of some 60 tokens, and for each candidate of four short prompts. Raises
-    EngineError.
+    From the cache, else measured: the time of some 60 tokens, and for each candidate of four short prompts. What was
+    measured beside other work holds for this process only, because it may name too few threads. Raises EngineError.
     """
     key = f"{model.path.name}:{model.path.stat().st_size}:{os.cpu_count()}"
     file = cache_folder() / "speed.json"
     known = _read(file)
     if key not in known:
-        known[key] = _measure(model)
-        _write(file, known)
+        cores = _Cores()
+        known[key] = _measure(model, cores)
+        if cores.were_free:
+            _write(file, known)
     return known[key]
 
 
@@ -126,6 +130,28 @@ class ThreadPace:
         self._n_steps = self._n_slow = 0
 
 
+class _Cores:
+    """Whether threads had the cores to themselves: while they work, or wait for each other, their time is counted."""
+
+    _FREE_SHARE = 0.95  # 0.98 and more on a quiet machine, 0.5 to 0.9 beside one busy process
+
+    def __init__(self) -> None:
+        self._wanted_s = self._had_s = 0.0
+
+    @contextmanager
+    def timed(self, n_threads: int) -> Iterator[None]:
+        """Take note of a batch that so many threads evaluate."""
+        started, had = time.perf_counter(), time.process_time()
+        yield
+        self._wanted_s += n_threads * (time.perf_counter() - started)
+        self._had_s += time.process_time() - had
+
+    @property
+    def were_free(self) -> bool:
+        """Of all that was timed."""
+        return self._had_s > self._FREE_SHARE * self._wanted_s
+
+
 def _candidates(n_cores: int) -> list[int]:
     """All counts up to 4, then steps of a quarter of the cores: decoding seldom gains beyond the fast cores."""
     return sorted(
@@ -133,7 +159,7 @@ def _candidates(n_cores: int) -> list[int]:
     )
 
 
-def _measure(model: Model) -> Speed:
+def _measure(model: Model, cores: _Cores) -> Speed:
     params = lib.llama_context_default_params()
     params.n_ctx = params.n_batch = params.n_ubatch = _N_CTX
     params.n_outputs_max = ALIKE
@@ -142,10 +168,13 @@ def _measure(model: Model) -> Speed:
         raise EngineError(f"no context of {_N_CTX} tokens to measure threads with")
     try:
         candidates = _candidates(os.cpu_count() or 1)
-        prefill = {n: _batch_seconds(context, n, _N_PREFILL, n_repeats=3) for n in candidates}
-        decode = {n: _batch_seconds(context, n, 1, n_repeats=_N_STEPS) for n in candidates}
+        prefill = {n: _batch_seconds(context, cores, n, _N_PREFILL, n_repeats=3) for n in candidates}
+        decode = {n: _batch_seconds(context, cores, n, 1, n_repeats=_N_STEPS) for n in candidates}
         fastest = min(decode, key=lambda n: decode[n])
-        costs = {n: _batch_seconds(context, fastest, n, n_repeats=3) / decode[fastest] for n in (2, 4, ALIKE)}
+        costs = {
+            n: _batch_seconds(context, cores, fastest, n, n_repeats=3) / decode[fastest]
+            for n in (2, 4, ALIKE)
+        }
     finally:
         lib.llama_free(context)
     for_prefill = min(prefill, key=lambda n: prefill[n])
@@ -164,7 +193,7 @@ def _between(costs: dict[int, float]) -> tuple[float, ...]:
     return tuple(round(cost, 3) for cost in found)
 
 
-def _batch_seconds(context: object, n_threads: int, n_tokens: int, *, n_repeats: int) -> float:
+def _batch_seconds(context: object, cores: _Cores, n_threads: int, n_tokens: int, *, n_repeats: int) -> float:
     """The shortest time of evaluating so many tokens: other work on the machine only makes it longer."""
     lib.llama_set_n_threads(context, n_threads, n_threads)
     memory = lib.llama_get_memory(context)
@@ -173,7 +202,9 @@ def _batch_seconds(context: object, n_threads: int, n_tokens: int, *, n_repeats:
     for _ in range(n_repeats + 1):
         lib.llama_memory_clear(memory, False)
         started = time.perf_counter()
-        if lib.llama_decode(context, lib.llama_batch_get_one(tokens, n_tokens)):
+        with cores.timed(n_threads):
+            code = lib.llama_decode(context, lib.llama_batch_get_one(tokens, n_tokens))
+        if code:
             raise EngineError("llama_decode failed while threads were measured")
         seconds.append(time.perf_counter() - started)
     return min(seconds[1:])

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
 
 from lumos_edge.engine.binding import Model
-from lumos_edge.engine.threads import ALIKE, Speed, ThreadPace, _between, measured_speed
+from lumos_edge.engine.threads import ALIKE, Speed, ThreadPace, _between, _Cores, measured_speed
 from lumos_edge.resources import cache_folder
 from tests.engine.tiny import write_bpe_model
 
@@ -91,6 +92,32 @@ def test_costs_lie_between_those_that_were_measured_and_never_fall() -> None:
     assert _between({1: 1.0, 2: 2.0, 4: 2.6, 7: 2.3}) == (1.0, 2.0, 2.3, 2.6, 2.6, 2.6, 2.6)
 
 
+@pytest.fixture
+def quiet(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever else the machine does, what is measured counts as measured on a quiet one."""
+    monkeypatch.setattr(_Cores, "_FREE_SHARE", 0.0)
+
+
+def test_threads_that_waited_for_a_core_had_not_all_of_them() -> None:
+    cores = _Cores()
+    with cores.timed(2):  # one of two threads works
+        end = time.process_time() + 0.05
+        while time.process_time() < end:
+            pass
+    assert not cores.were_free
+
+
+def test_what_was_measured_beside_other_work_is_not_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = Model(write_bpe_model(tmp_path / "tiny.gguf"))
+    monkeypatch.setattr(_Cores, "_FREE_SHARE", 2.0)
+    assert measured_speed(model).n_threads >= 1
+    assert not (cache_folder() / "speed.json").exists()
+    model.close()
+
+
+@pytest.mark.usefixtures("quiet")
 def test_a_model_is_measured_once(tmp_path: Path) -> None:
     model = Model(write_bpe_model(tmp_path / "tiny.gguf"))
     first = measured_speed(model)
@@ -103,6 +130,7 @@ def test_a_model_is_measured_once(tmp_path: Path) -> None:
     model.close()
 
 
+@pytest.mark.usefixtures("quiet")
 @pytest.mark.parametrize("content", ["not json", "[]", "{}", '{"tiny.gguf:1:2": 3}'])
 def test_a_spoilt_measurement_is_made_again(tmp_path: Path, content: str) -> None:
     model = Model(write_bpe_model(tmp_path / "tiny.gguf"))
