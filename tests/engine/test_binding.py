@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import gguf
+import llguidance.llamacpp
 import numpy as np
 import pytest
 
@@ -78,3 +80,15 @@ def test_a_file_that_is_cut_off_is_refused_with_the_reason_of_llama_cpp(tmp_path
         pytest.raises(AdapterMismatch, match="does not fit"),
     ):
         model.adapter(adapter)
+
+
+def test_the_constraint_engine_gets_the_vocabulary_as_its_own_reader_reads_it(nano_path: Path) -> None:
+    with opened(nano_path) as model, warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # it asks by a name that the binding has changed
+        expected = llguidance.llamacpp.lltokenizer_from_vocab(model.vocab, eos_token=model.end_tokens())
+        found = model.constraint_tokenizer
+        assert found.vocab_size == expected.vocab_size == model.n_vocab
+        assert found.eos_tokens == expected.eos_tokens
+        for token in range(found.vocab_size):
+            assert found.decode_bytes([token]) == expected.decode_bytes([token])
+            assert found.is_special_token(token) == expected.is_special_token(token)

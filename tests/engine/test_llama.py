@@ -226,7 +226,7 @@ def test_cancel_stops_within_a_batch(tmp_path: Path) -> None:
     )
     next(text)
     engine.cancel()
-    more = []
+    more: list[str] = []
     with pytest.raises(Cancelled):
         more.extend(text)
     assert not more  # not one more token
