@@ -176,7 +176,7 @@ class Model:
         function for each token, and without slices, which serve JSON and have no effect under our grammars.
         """
         tokenize = ctypes.cast(lib.llama_cpp._lib.llama_tokenize, ctypes.c_void_p).value
-        return llguidance.LLTokenizer.from_llamacpp(  # type: ignore[attr-defined]
+        return llguidance.LLTokenizer.from_llamacpp(
             tokens=self._token_texts(),
             vocab_ptr=self.vocab,
             tokenize_fptr=tokenize,
