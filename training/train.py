@@ -2,7 +2,8 @@
 
     python -m training.train training/configs/nano.toml --annotations annotations --output run
 
-Stop it at any moment, also with kill -9: run again, it goes on from its last checkpoint and the losses are the same.
+It trains on a CUDA device where there is one, else on the processor. Stop it at any moment, also with kill -9: run
+again, it goes on from its last checkpoint and the losses are the same.
 The result is a PEFT adapter in `run/adapter`, for `lumos-edge convert lora`; with `rank = 0` in the config a whole
 checkpoint in `run/model`, for `lumos-edge convert hf` and `convert diff`, with its base in `run/base`.
 """
@@ -40,6 +41,7 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
+DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 _LINEAR_LAYERS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 
 
@@ -122,7 +124,7 @@ class Batch:
 
 
 def make_batch(rows: list[list[TrainingSequence]], row_tokens: int, dtype: torch.dtype) -> Batch:
-    """The rows as tensors; a token sees the earlier ones of its own sequence only."""
+    """The rows as tensors on the device; a token sees the earlier ones of its own sequence only."""
     tokens = torch.zeros(len(rows), row_tokens, dtype=torch.long)
     positions = torch.zeros_like(tokens)
     owner = torch.arange(row_tokens).neg().sub(1).repeat(len(rows), 1)  # padding sees itself
@@ -140,7 +142,8 @@ def make_batch(rows: list[list[TrainingSequence]], row_tokens: int, dtype: torch
             begin += size
     sees = (owner[:, None, :] == owner[:, :, None]) & torch.ones(row_tokens, row_tokens).tril().bool()
     mask = torch.zeros(sees.shape, dtype=dtype).masked_fill(~sees, torch.finfo(dtype).min)[:, None]
-    return Batch(tokens, positions, mask, torch.tensor(predicting), torch.tensor(targets))
+    fields = (tokens, positions, mask, torch.tensor(predicting), torch.tensor(targets))
+    return Batch(*(field.to(DEVICE) for field in fields))
 
 
 def load_model(base: Path, config: TrainingConfig) -> PeftModel | PreTrainedModel:
@@ -150,7 +153,7 @@ def load_model(base: Path, config: TrainingConfig) -> PeftModel | PreTrainedMode
     torch.manual_seed(config.seed)
     model = AutoModelForCausalLM.from_pretrained(
         base.parent, gguf_file=base.name, dtype=getattr(torch, config.dtype)
-    )
+    ).to(DEVICE)
     model.hf_quantizer = None
     if hasattr(model.config, "quantization_config"):
         del model.config.quantization_config
@@ -230,7 +233,7 @@ class Trainer:
         """Go on from the checkpoint, if there is one."""
         if not self.checkpoint_file.exists():
             return
-        state = torch.load(self.checkpoint_file, weights_only=True)
+        state = torch.load(self.checkpoint_file, map_location=DEVICE, weights_only=True)
         for master, saved in zip(self._master, state["master"], strict=True):
             master.copy_(saved)
         self._optimizer.load_state_dict(state["optimizer"])
