@@ -157,6 +157,7 @@ class Finished:
 
 
 Event: TypeAlias = TextPiece | Planned | Grounded | Executed | Finished
+"""What happens in a run, as `Agent.run` yields it; `Finished` is the last."""
 
 
 def write_json(trajectory: Trajectory) -> dict[str, Any]:

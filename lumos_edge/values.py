@@ -207,6 +207,7 @@ class Page:
 Value: TypeAlias = (
     Number | Expression | Equation | Interval | Boolean | Text | Items | Rows | Passages | Answer | Page
 )
+"""What a result or an answer is; `str` of it is what a module reads."""
 
 VALUE_TYPES: tuple[type[Value], ...] = (
     *(Number, Expression, Equation, Interval, Boolean),

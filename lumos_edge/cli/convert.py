@@ -78,11 +78,9 @@ class _ContentGroup(click.Group):
             formatter.write_dl(summaries)
 
 
-@click.group(cls=_ContentGroup)
+@click.group("convert", cls=_ContentGroup)
 def command() -> None:
-    """Trained weights to GGUF: checkpoints, adapters, quantization, and a proof that the result says the
-    same.
-    """
+    """Turn trained weights into GGUF models and adapters, and prove that they say the same."""
 
 
 def run(name: str) -> NoReturn:

@@ -19,7 +19,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _SHOWN = ("source", "licence", "built", "parameters", "n_articles", "n_names", "n_passages", "n_words")
 
 
-@click.group()
+@click.group("knowledge")
 def command() -> None:
     """Build, search and remove knowledge packs: passages that answers are found in."""
 

@@ -16,7 +16,7 @@ from lumos_edge.store import Store
 _HEADINGS = ("name", "size", "file type", "state", "default", "description")
 
 
-@click.group()
+@click.group("models")
 def command() -> None:
     """List, pull, verify and remove model packs."""
 

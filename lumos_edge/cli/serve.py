@@ -26,10 +26,9 @@ if TYPE_CHECKING:
 )
 @click.option("--stdio", is_flag=True, help="JSON-RPC 2.0 on stdin and stdout, a line each, instead of HTTP.")
 def command(options: AgentOptions, host: str, port: int, token: str, stdio: bool) -> None:
-    """Answer other programs until Ctrl-C: OpenAI's /v1/chat/completions (streaming, with the steps as
-    reasoning_content), /v1/models and /healthz; or JSON-RPC.
+    """Answer other programs until Ctrl-C: OpenAI's HTTP interface, or JSON-RPC.
 
-    Requests are answered one at a time, in their order; a client that goes away cancels its own.
+    /v1/chat/completions (streaming, with the steps as reasoning_content), /v1/models and /healthz. Requests are answered one at a time, in their order; a client that goes away cancels its own.
     """
     from lumos_edge.serving.http import is_loopback
 
