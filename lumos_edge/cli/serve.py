@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 def command(options: AgentOptions, host: str, port: int, token: str, stdio: bool) -> None:
     """Answer other programs until Ctrl-C: OpenAI's HTTP interface, or JSON-RPC.
 
-    /v1/chat/completions (streaming, with the steps as reasoning_content), /v1/models and /healthz. Requests are answered one at a time, in their order; a client that goes away cancels its own.
+    HTTP is /v1/chat/completions (streaming, with the steps as reasoning_content), /v1/models and /healthz.
+    Requests are answered one at a time, in their order; a client that goes away cancels its own.
     """
     from lumos_edge.serving.http import is_loopback
 
