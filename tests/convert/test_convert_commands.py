@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -191,30 +193,52 @@ def test_a_file_is_a_program_of_its_own(checkpoint: Path, tmp_path: Path) -> Non
     assert again.stderr.count("\n") == 1
 
 
-def test_a_killed_conversion_is_started_afresh(tmp_path: Path) -> None:
+@pytest.fixture
+def large_checkpoint(tmp_path: Path) -> Path:
+    """Writing it takes long enough for a kill in the middle."""
     folder = tmp_path / "checkpoint"
     folder.mkdir()
     settings = config(
         "llama", add_sentencepiece(folder), hidden_size=1024, head_dim=256, intermediate_size=4096
     )
     write_checkpoint(folder, settings | {"num_hidden_layers": 2}, weights(settings))
-    arguments = [
-        "-m",
-        "lumos_edge",
-        "convert",
-        "hf",
-        str(folder),
-        "-o",
-        str(tmp_path / "model.gguf"),
-        "--type",
-        "q8_0",
-    ]
+    return folder
+
+
+def tuned(checkpoint: Path, folder: Path) -> Path:
+    """The same checkpoint with other weights."""
+    shutil.copytree(checkpoint, folder)
+    settings = json.loads((folder / "config.json").read_text())
+    write_checkpoint(folder, settings, weights(settings, 1))
+    return folder
+
+
+@pytest.mark.parametrize("conversion", ["hf", "quantize", "diff"])
+def test_a_killed_conversion_is_started_afresh(
+    tmp_path: Path, large_checkpoint: Path, conversion: str
+) -> None:
+    output = tmp_path / "out" / "model.gguf"
+    output.parent.mkdir()
+    if conversion == "hf":
+        inputs = [large_checkpoint, "--type", "q8_0"]
+    elif conversion == "quantize":
+        assert run("hf", large_checkpoint, "-o", tmp_path / "base.gguf").exit_code == 0
+        inputs = [tmp_path / "base.gguf", "--type", "Q4_K_M"]
+    else:
+        inputs = [tuned(large_checkpoint, tmp_path / "tuned"), "--base", large_checkpoint, "--rank", "4"]
+    arguments = ["-m", "lumos_edge", "convert", conversion, *map(str, inputs), "-o", str(output)]
+    while not killed_while_writing(output, arguments):
+        output.unlink()  # it was through before the kill
+    assert not output.exists()
+    assert run_process(*arguments).returncode == 0
+    assert [path.name for path in output.parent.iterdir()] == ["model.gguf"]
+
+
+def killed_while_writing(output: Path, arguments: list[str]) -> bool:
+    """Run a conversion and kill it as soon as it writes; whether that was in time."""
     environment = {**os.environ, "PYTHONPATH": str(content_folder("convert").parent)}
-    process = subprocess.Popen([sys.executable, *arguments], env=environment)
-    while not (tmp_path / ".model.gguf.partial").exists() and process.poll() is None:
+    process = subprocess.Popen([sys.executable, *arguments], env=environment, stdout=subprocess.DEVNULL)
+    while not (output.parent / f".{output.name}.partial").exists() and process.poll() is None:
         time.sleep(0.001)
     process.kill()
-    process.wait()
-    assert not (tmp_path / "model.gguf").exists()
-    assert run_process(*arguments).returncode == 0
-    assert sorted(path.name for path in tmp_path.iterdir() if path.is_file()) == ["model.gguf"]
+    return process.wait() == -signal.SIGKILL
