@@ -19,9 +19,14 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from lumos_edge.conversion.checkpoint import read_checkpoint
+from lumos_edge.conversion.difference import Difference, read_difference, read_pair, write_difference
+from lumos_edge.conversion.model import untie
+from lumos_edge.conversion.module_metadata import ModuleMetadata
 from lumos_edge.loading import of_files
 from lumos_edge.turns import Turn, retake, take_turns
 
@@ -55,33 +60,29 @@ def measure(
     convert("hf", base, "-o", folder / "base.gguf", "--untie")
     taken = take_turns(of_files(folder / "tuned.gguf"), questions, progress("answering", len(questions)))
     turns = [turn for turn in taken if turn.module == "grounder"]
+    pair = read_pair(untie(read_checkpoint(finetuned)), untie(read_checkpoint(base)))
+    # Cut once: what a smaller rank keeps is the first of it.
+    whole = read_difference(pair, max(ranks), lambda _: None)
     result: dict[str, Any] = {"n_turns": len(turns), "equal_ranks": [], "chosen_ranks": []}
-    for rank in ranks:
-        equal = measure_adapter(finetuned, base, folder, turns, "--rank", str(rank))
-        result["equal_ranks"].append({"rank": rank, **equal})
-        size_mib = equal["size_bytes"] / (1 << 20)
-        chosen = measure_adapter(
-            finetuned, base, folder, turns, "--rank", str(4 * rank), "--size-mib", str(size_mib)
-        )
-        result["chosen_ranks"].append({"rank": rank, **chosen})
+    for rank in sorted(ranks):
+        equal = replace(whole, tensors=tuple(tensor.cut(rank) for tensor in whole.tensors))
+        entry = measure_adapter(equal, folder, turns)
+        result["equal_ranks"].append({"rank": rank, **entry})
+        if rank < max(ranks):
+            chosen = measure_adapter(whole.for_size(entry["size_bytes"]), folder, turns)
+            result["chosen_ranks"].append({"rank": rank, **chosen})
         print(json.dumps(result), file=sys.stderr, flush=True)
     return result
 
 
-def measure_adapter(
-    finetuned: Path, base: Path, folder: Path, turns: Sequence[Turn], *choice: str
-) -> dict[str, Any]:
-    """Make an adapter, and ground the turns with it."""
+def measure_adapter(difference: Difference, folder: Path, turns: Sequence[Turn]) -> dict[str, Any]:
+    """Write an adapter, and ground the turns with it."""
     adapter = folder / "adapter.gguf"
-    document = convert("diff", finetuned, "--base", base, "--untie", "-o", adapter, *choice, *MODULE)
-    summary = json.loads(document)
+    write_difference(difference, adapter, ModuleMetadata(None, "onetime", "compact", ("maths",)))
+    size_bytes = adapter.stat().st_size
     agreement = _agreement(folder / "base.gguf", adapter, turns)
     adapter.unlink()
-    return {
-        "size_bytes": summary["size_bytes"],
-        "energy_kept": summary["energy_kept"],
-        "agreement": agreement,
-    }
+    return {"size_bytes": size_bytes, "energy_kept": difference.kept, "agreement": agreement}
 
 
 def _agreement(base: Path, adapter: Path | None, turns: Sequence[Turn]) -> float:
