@@ -110,9 +110,12 @@ class Context:
         return bytes(buffer)[:n_bytes]
 
     def restore(self, sequence: int, state: memoryview, tokens: list[int]) -> bool:
-        """Put in the keys and values of these tokens in place of what is there; whether llama.cpp took them."""
+        """Put in the keys and values of these tokens in place of what is there; whether llama.cpp took them.
+
+        `state` is writable memory, which is only read.
+        """
         self.keep(sequence, 0)
-        buffer = (ctypes.c_uint8 * len(state)).from_buffer_copy(state)
+        buffer = (ctypes.c_uint8 * len(state)).from_buffer(state)
         if lib.llama_state_seq_set_data(self.handle, buffer, len(state), sequence) != len(state):
             lib.llama_memory_seq_rm(self.memory, sequence, -1, -1)
             return False

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import mmap
 import tempfile
 from collections.abc import Sequence
 from contextlib import suppress
@@ -48,14 +49,18 @@ class PrefixStates:
         encoded = _encode(tokens)
         try:
             file = self._file(encoded)
-            header, _, content = file.read_bytes().partition(b"\n")
-            expected = json.loads(header)
-            if expected != _describe(file, content) or not content.startswith(encoded):
+            with file.open("rb") as opened:
+                # Mapped and not read, so that it costs no memory; privately, because ctypes wants to be able to write.
+                mapped = mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_COPY)
+            begin = mapped.find(b"\n") + 1
+            content = memoryview(mapped)[begin:]
+            expected = json.loads(mapped[:begin])
+            if expected != _describe(file, content) or content[: len(encoded)] != encoded:
                 return None
             file.touch()  # what was used last is dropped last
         except (OSError, ValueError):
             return None
-        return memoryview(content)[len(encoded) :]
+        return content[len(encoded) :]
 
     def save(self, tokens: Sequence[int], state: bytes) -> None:
         """Keep the state of these tokens, written whole or not at all; nothing happens where that is impossible."""
@@ -94,7 +99,7 @@ class PrefixStates:
                 path.unlink(missing_ok=True)
 
 
-def _describe(file: Path, content: bytes) -> dict[str, object]:
+def _describe(file: Path, content: bytes | memoryview) -> dict[str, object]:
     """The first line of a file; with its name, so that a renamed one is no other's."""
     return {"name": file.name, "size_bytes": len(content), "sha256": _hash(content)}
 
@@ -103,7 +108,7 @@ def _encode(tokens: Sequence[int]) -> bytes:
     return np.asarray(tokens, dtype="<i4").tobytes()
 
 
-def _hash(content: bytes) -> str:
+def _hash(content: bytes | memoryview) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
