@@ -380,27 +380,41 @@ class _Run:
     # -- one step ---------------------------------------------------------------------------------------------------
 
     def _step(self, subgoals: tuple[Subgoal, ...]) -> Generator[Event, None, bool]:
-        """Ground and execute, once more when that fails; returns whether any action was a new one."""
+        """Ground and execute, once more when that fails; returns whether any action was a new one.
+
+        A small model that is told of its error often writes the same again. Then the grammar of a third attempt lacks
+        the tool that failed.
+        """
         step = Step(subgoals, ())
         is_new = False
-        for _ in range(2):
-            attempt, values, attempt_is_new = yield from self._attempt(step)
+        without = ""
+        while len(step.attempts) < 2 or without:
+            attempt, values, attempt_is_new = yield from self._attempt(step, without)
             is_new |= attempt_is_new
             step = replace(step, attempts=(*step.attempts, attempt))
             if not attempt.failure:
                 self.bindings |= values
                 break
+            without = "" if without else step.repeated_failure
         self.steps.append(step)
         return is_new
 
-    def _attempt(self, step: Step) -> Generator[Event, None, tuple[Attempt, dict[str, Value], bool]]:
+    def _attempt(
+        self, step: Step, without: str
+    ) -> Generator[Event, None, tuple[Attempt, dict[str, Value], bool]]:
         agent = self.agent
         types: dict[str, ValueTypes] = {
             name: frozenset({type(value)}) for name, value in self.bindings.items()
         }
         per_turn = agent.budget.max_actions_per_turn + 2 * (len(step.subgoals) - 1)
         grounding = yield from agent.grounder.ground(
-            self.task, self.steps, step, types, formulation=agent.formulation, max_actions=per_turn
+            self.task,
+            self.steps,
+            step,
+            types,
+            formulation=agent.formulation,
+            max_actions=per_turn,
+            without=without,
         )
         self._count(grounding.completion)
         yield Grounded(step.subgoals, grounding.actions, grounding.error)

@@ -42,10 +42,15 @@ class Grounder:
         *,
         formulation: Formulation,
         max_actions: int,
+        without: str = "",
     ) -> Generator[TextPiece, None, Grounding]:
-        """The actions for `current`, after `steps`, with the results so far by their types."""
+        """The actions for `current`, after `steps`, with the results so far by their types.
+
+        No action calls the tool named by `without`, unless there is no other.
+        """
         prompt = self.template.grounder(task, self.toolbox, steps, current, formulation)
-        grammar = actions_grammar(self.toolbox, bindings, formulation=formulation, max_actions=max_actions)
+        toolbox = self.toolbox.without(without)
+        grammar = actions_grammar(toolbox, bindings, formulation=formulation, max_actions=max_actions)
         text = self.engine.complete(
             "grounder", prompt, grammar, max_tokens=self.max_tokens, sampling=self.sampling
         )

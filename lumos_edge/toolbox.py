@@ -490,6 +490,11 @@ class Toolbox:
         others = [known for known in self.resources if type(known) is not type(resource)]
         return Toolbox(self.tools.values(), self.sources, self.examples, [resource, *others])
 
+    def without(self, name: str) -> Toolbox:
+        """The same without a tool; with it if there is no other."""
+        others = [tool for tool in self.tools.values() if tool.name != name]
+        return Toolbox(others or self.tools.values(), self.sources, self.examples, self.resources)
+
     def needs(self, kind: type[Resource]) -> bool:
         """Whether a tool works on a resource of that class."""
         return any(kind in tool.resources.values() for tool in self.tools.values())

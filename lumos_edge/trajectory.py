@@ -101,6 +101,14 @@ class Step:
         last = self.attempts[-1] if self.attempts else None
         return last if last and not last.failure else None
 
+    @property
+    def repeated_failure(self) -> str:
+        """The tool that failed in the last two attempts, if the actions of both are the same; else empty."""
+        if len(self.attempts) < 2 or self.attempts[-1].actions != self.attempts[-2].actions:
+            return ""
+        n_executed = len(self.attempts[-1].results)
+        return self.attempts[-1].actions[n_executed - 1].tool if n_executed else ""
+
 
 @dataclass(frozen=True)
 class Trajectory:

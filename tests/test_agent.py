@@ -110,6 +110,34 @@ def test_a_failed_action_is_told_to_the_grounder_once() -> None:
     assert len(trajectory.steps[0].attempts) == 2
 
 
+@pytest.mark.parametrize("third", ["R1 = Calculator((100 - 23) / 7)", "R1 = SolveEquation(100 = 7*x + 23)"])
+def test_a_retry_that_only_repeats_itself_is_made_again_without_the_tool(third: str) -> None:
+    unsolvable = "R1 = SolveEquation(100 - 23 = 7 * 11)"
+    engine = ScriptedEngine("Subgoal 1: Count.", unsolvable, unsolvable, third, "Yes, I will stop planning.")
+    if "SolveEquation" in third:
+        with pytest.raises(AssertionError, match="the grammar does not allow 'R1 = SolveEquation"):
+            agent(engine).ask(TASK)
+        return
+    trajectory = agent(engine).ask(TASK)
+    assert str(trajectory.answer) == "11"
+    assert [attempt.actions[0].tool for attempt in trajectory.steps[0].attempts] == [
+        "SolveEquation",
+        "SolveEquation",
+        "Calculator",
+    ]
+
+
+def test_the_only_tool_stays() -> None:
+    engine = ScriptedEngine("Subgoal 1: Sleep.", *["R1 = halve(0)"] * 3, "Yes, I will stop planning.")
+
+    def halve(number: float) -> float:
+        """Halve"""
+        raise ValueError("not that one")
+
+    runner = Agent(engine, LUMOS, LUMOS, Toolbox([tool_of(halve)]), formulation="iterative")
+    assert len(runner.ask(TASK).steps[0].attempts) == 3
+
+
 def test_results_of_a_failed_attempt_are_forgotten() -> None:
     engine = ScriptedEngine(
         "Subgoal 1: Divide.",
@@ -176,11 +204,9 @@ def test_repeated_actions_end_the_run() -> None:
 
 
 def test_repeated_failures_end_the_run_with_the_reason() -> None:
-    fail = "R1 = Calculator(1 / 0)"
+    fail = ["R1 = Calculator(1 / 0)", "R1 = Calculator(1 / 0)", "R1 = Define(1 / 0)"]
     keep = "No, I will keep planning. Subgoal {}: Divide."
-    engine = ScriptedEngine(
-        "Subgoal 1: Divide.", fail, fail, keep.format(2), fail, fail, keep.format(3), fail, fail
-    )
+    engine = ScriptedEngine("Subgoal 1: Divide.", *fail, keep.format(2), *fail, keep.format(3), *fail)
     trajectory = last(events_until(agent(engine), RepeatedActions))
     assert "repeated earlier actions" in trajectory.message
 

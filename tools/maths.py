@@ -145,13 +145,12 @@ EXAMPLES = (
     Example(
         "Lena is 4 times as old as her son. In 6 years she will be 3 times as old as him. How old is Lena?",
         (
-            ("Define the son's age as x.", "R1 = Define(x)", "x"),
             (
-                "Set up and solve the equation for their ages in 6 years.",
-                "R2 = SolveEquation(4 * R1 + 6 = 3 * (R1 + 6))",
+                "Set up and solve the equation for the son's age, with their ages in 6 years.",
+                "R1 = SolveEquation(4 * x + 6 = 3 * (x + 6))",
                 "12",
             ),
-            ("Calculate Lena's age.", "R3 = Calculator(4 * R2)", "48"),
+            ("Calculate Lena's age.", "R2 = Calculator(4 * R1)", "48"),
         ),
     ),
 )
