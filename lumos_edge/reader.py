@@ -1,4 +1,4 @@
-"""The reader: a short answer to a question, out of passages.
+"""The reader: a short answer to a question, out of passages, or one of several lines.
 
 Extractive, the grammar admits only spans of the passages, yes or no to a yes/no question, and `No answer`; free, it
 admits any one line. Source of the contract: Agent Lumos, arXiv 2311.05657, where GPT-3.5 is the reader.
@@ -11,11 +11,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from lumos_edge.engine import Completion, Engine, Grammar, Sampling, drained
+from lumos_edge.engine import Completion, Engine, Grammar, Prompt, Sampling, drained
 from lumos_edge.errors import ContextWindowExceeded
 from lumos_edge.grammar import ANSWER, choice_grammar, line_grammar, span_grammar
 from lumos_edge.knowledge.passage import Passage
-from lumos_edge.templates import ReaderTemplate, Reading
+from lumos_edge.templates import Choosing, ReaderTemplate, Reading
 from lumos_edge.toolbox import Resource
 from lumos_edge.trajectory import Step
 from lumos_edge.values import NO_ANSWER, Answer, Passages
@@ -66,10 +66,30 @@ class Reader(Resource):
             text = text.removesuffix(".")
         return Answer(text, question, supporting(kept, question, text), trail)
 
+    def choose(self, request: str, lines: Sequence[str]) -> int:
+        """The index of the line that the request means; of the first ones, where all do not fit in the window.
+
+        Raises EngineError; ContextWindowExceeded when the request and one line do not fit.
+        """
+        shown = tuple(lines)
+        while True:
+            numbers = map(str, range(1, len(shown) + 1))
+            try:
+                prompt = self.template.choice(Choosing(request, shown))
+                completion = self._decode(prompt, choice_grammar(*numbers))
+            except ContextWindowExceeded:
+                if len(shown) < 2:
+                    raise
+                shown = shown[: len(shown) // 2]
+            else:
+                return int(completion.text.removeprefix(ANSWER)) - 1
+
     def _complete(self, reading: Reading) -> Completion:
-        prompt = self.template.reader(reading)
+        return self._decode(self.template.reader(reading), self._grammar(reading))
+
+    def _decode(self, prompt: Prompt, grammar: Grammar) -> Completion:
         text = self.engine.complete(
-            "reader", prompt, self._grammar(reading), max_tokens=self.max_tokens, sampling=self.sampling
+            "reader", prompt, grammar, max_tokens=self.max_tokens, sampling=self.sampling
         )
         return drained(text)
 

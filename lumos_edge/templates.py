@@ -58,11 +58,23 @@ class Reading:
     must_decide: bool = False
 
 
+@dataclass(frozen=True)
+class Choosing:
+    """What a reader chooses: the line, by its number from 1 on, that the request means."""
+
+    request: str
+    lines: tuple[str, ...]
+
+
 class ReaderTemplate(Protocol):
     """Words a reader's turn."""
 
     def reader(self, reading: Reading) -> Prompt:
         """What the reader has to answer."""
+        ...
+
+    def choice(self, choosing: Choosing) -> Prompt:
+        """What the reader has to choose."""
         ...
 
 
@@ -296,6 +308,10 @@ class LumosTemplate:
         """See `ReaderTemplate.reader`; the paper gave these words to GPT-3.5."""
         return self._render([Message("user", reading_text(reading))])
 
+    def choice(self, choosing: Choosing) -> Prompt:
+        """See `ReaderTemplate.choice`; the paper had a ranking model there, so the words are ours."""
+        return self._render([Message("user", f"{_CHOOSE_SYSTEM}\n\n{_choosing_turn(choosing)}")])
+
     def _render(self, messages: list[Message]) -> Prompt:
         is_train = self.variant == "train"
         pieces: list[str | Control] = [Control(self.bos)] if is_train and self.bos else []
@@ -405,6 +421,44 @@ class FewshotTemplate:
         for example, answer in _READINGS:
             messages += [Message("user", _reading_turn(example)), Message("assistant", f"{ANSWER}{answer}")]
         return self.chat.lay_out([*messages, Message("user", _reading_turn(reading))])
+
+    def choice(self, choosing: Choosing) -> Prompt:
+        """See `ReaderTemplate.choice`."""
+        messages = [Message("system", _CHOOSE_SYSTEM)]
+        for example, answer in _CHOICES:
+            messages += [Message("user", _choosing_turn(example)), Message("assistant", f"{ANSWER}{answer}")]
+        return self.chat.lay_out([*messages, Message("user", _choosing_turn(choosing))])
+
+
+_CHOOSE_SYSTEM = "Choose the line that the request means. Answer with its number."
+_CHOICES = (
+    (
+        Choosing(
+            "CLICK: Choose the train at 9:15",
+            (
+                "button 'Choose' in 08:15 Leeds - York direct 12.40",
+                "link 'Trains' in navigation",
+                "button 'Choose' in 09:15 Leeds - York 1 change 9.80",
+                "button 'Choose' in 10:15 Leeds - York direct 12.40",
+            ),
+        ),
+        3,
+    ),
+    (
+        Choosing(
+            "TYPE: Enter York as the destination",
+            ("textbox 'To' in journey", "textbox 'From' (Leeds) in journey", "searchbox 'Search' in header"),
+        ),
+        1,
+    ),
+    (Choosing("combobox 'Sort by': the cheapest first", ("Newest", "Price: low to high", "Rating")), 2),
+)
+
+
+def _choosing_turn(choosing: Choosing) -> str:
+    """The request last, as a reader's question is."""
+    lines = "\n".join(f"{number}. {line}" for number, line in enumerate(choosing.lines, 1))
+    return f"{lines}\n\nRequest: {choosing.request}"
 
 
 _READ_SYSTEM = (

@@ -166,12 +166,16 @@ class Answer:
 
 @dataclass(frozen=True)
 class PageAction:
-    """What was done on a page: CLICK, TYPE or SELECT, to the element of that id, with a text or an option."""
+    """What was done on a page: CLICK, TYPE or SELECT, to the element of that id, with a text or an option.
+
+    `among` are the elements that a model chose it from; there are none where the ranking was clear.
+    """
 
     operation: str
     element_id: int
     element: str
     text: str = ""
+    among: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         return f"{self.operation} {self.element}" + (f": {self.text}" if self.text else "")
@@ -184,7 +188,7 @@ _MAX_PAGE = 300  # characters
 class Page:
     """A web page after an action; the first page has number 0, and no action led to it.
 
-    Shown as a summary: its title, headings and forms.
+    Shown as a summary: its title, headings and forms. `screenshot` is the name of its picture's file.
     """
 
     number: int
@@ -193,6 +197,7 @@ class Page:
     headings: tuple[str, ...] = ()
     forms: tuple[str, ...] = ()
     done: PageAction | None = None
+    screenshot: str = ""
 
     def __str__(self) -> str:
         parts = [self.title or self.url]
@@ -300,7 +305,15 @@ def _read_page(data: dict[str, Any]) -> Page:
         str(data["title"]),
         tuple(map(str, data["headings"])),
         tuple(map(str, data["forms"])),
-        done if done is None else PageAction(*(done[name] for name in PageAction.__dataclass_fields__)),
+        done if done is None else _read_page_action(done),
+        str(data.get("screenshot", "")),
+    )
+
+
+def _read_page_action(data: dict[str, Any]) -> PageAction:
+    among = tuple(map(str, data.get("among", ())))
+    return PageAction(
+        str(data["operation"]), int(data["element_id"]), str(data["element"]), str(data["text"]), among
     )
 
 

@@ -17,7 +17,7 @@ from lumos_edge.grammar import choice_grammar, line_grammar, span_grammar
 from lumos_edge.knowledge.passage import Passage
 from lumos_edge.loading import load_modules, of_files
 from lumos_edge.reader import Reader, is_yes_no, results_as_passages, supporting
-from lumos_edge.templates import ChatTemplate, FewshotTemplate, LumosTemplate, Reading
+from lumos_edge.templates import ChatTemplate, Choosing, FewshotTemplate, LumosTemplate, Reading
 from lumos_edge.trajectory import Attempt, Result, Step, Subgoal
 from lumos_edge.values import Answer, Boolean, Passages
 from tests.engine.tiny import write_bpe_model
@@ -121,6 +121,18 @@ def test_yes_and_no_answer_yes_no_questions_only() -> None:
         reader("Answer: Yes").answer("How many children did Caesar have?", (CAESAR,))
 
 
+def test_a_reader_chooses_a_line_by_its_number() -> None:
+    lines = [f"link 'Page {n}'" for n in range(1, 13)]
+    asked = reader("Answer: 12", "Answer: 1")
+    assert [asked.choose("CLICK: the last page", lines), asked.choose("CLICK: the first", lines)] == [11, 0]
+    (prompt,) = {prompt for _, prompt in asked.engine.prompts if "last page" in str(prompt)}  # type: ignore[attr-defined]
+    assert "11. link 'Page 11'\n12. link 'Page 12'\n\nRequest: CLICK: the last page\n<|assistant|>" in str(
+        prompt[0]
+    )
+    with pytest.raises(AssertionError, match="does not allow"):
+        reader("Answer: 13").choose("CLICK: a page", lines)
+
+
 def test_a_free_reader_uses_its_own_words_on_one_line() -> None:
     asked = reader("Answer: He had 3 of them.", is_extractive=False)
     assert asked.answer("How many children did Caesar have?", (CAESAR,)).text == "He had 3 of them"
@@ -201,7 +213,12 @@ class _Brief:
         self._template = FewshotTemplate(chat)
 
     def reader(self, reading: Reading) -> tuple[str | Control, ...]:
-        prompt = self._template.reader(reading)
+        return self._last_turn(self._template.reader(reading))
+
+    def choice(self, choosing: Choosing) -> tuple[str | Control, ...]:
+        return self._last_turn(self._template.choice(choosing))
+
+    def _last_turn(self, prompt: tuple[str | Control, ...]) -> tuple[str | Control, ...]:
         turns = [index for index, piece in enumerate(prompt) if piece == Control("<|im_start|>")]
         return prompt[turns[-1] :]
 
@@ -230,6 +247,13 @@ def test_what_does_not_fit_is_left_out_whole_and_said(tiny: LlamaEngine) -> None
     assert "of 12 passages left out: " in said
     assert "the context window holds 1024" in said
     assert all(passage in passages for passage in answer.passages)
+
+
+def test_of_lines_that_do_not_fit_the_first_ones_are_shown(tiny: LlamaEngine) -> None:
+    lines = [f"link 'Page {n}' " * 8 for n in range(40)]
+    assert 0 <= on(tiny).choose("CLICK: the next page", lines) < 20
+    with pytest.raises(ContextWindowExceeded):
+        on(tiny).choose("word " * 2000, lines)
 
 
 def test_a_passage_longer_than_the_window_does_not_take_the_others_with_it(tiny: LlamaEngine) -> None:

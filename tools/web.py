@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+from lumos_edge.reader import Reader
 from lumos_edge.toolbox import Example, tool
 from lumos_edge.values import Page
 from lumos_edge.web.site import Site
@@ -21,8 +22,8 @@ _TIMEOUT_S = 600.0
     labels={"query": "QUERY"},
     timeout_s=_TIMEOUT_S,
 )
-def CLICK(page: Page | Literal["Env"], query: str, site: Site) -> Page:
-    return site.act("CLICK", page, query)
+def CLICK(page: Page | Literal["Env"], query: str, site: Site, reader: Reader) -> Page:
+    return site.act("CLICK", page, query, chooser=reader)
 
 
 @tool(
@@ -30,8 +31,8 @@ def CLICK(page: Page | Literal["Env"], query: str, site: Site) -> Page:
     labels={"query": "QUERY", "text": "TEXT"},
     timeout_s=_TIMEOUT_S,
 )
-def TYPE(page: Page | Literal["Env"], query: str, text: str, site: Site) -> Page:
-    return site.act("TYPE", page, query, text)
+def TYPE(page: Page | Literal["Env"], query: str, text: str, site: Site, reader: Reader) -> Page:
+    return site.act("TYPE", page, query, text, reader)
 
 
 @tool(
@@ -39,8 +40,8 @@ def TYPE(page: Page | Literal["Env"], query: str, text: str, site: Site) -> Page
     labels={"query": "QUERY", "text": "TEXT"},
     timeout_s=_TIMEOUT_S,
 )
-def SELECT(page: Page | Literal["Env"], query: str, text: str, site: Site) -> Page:
-    return site.act("SELECT", page, query, text)
+def SELECT(page: Page | Literal["Env"], query: str, text: str, site: Site, reader: Reader) -> Page:
+    return site.act("SELECT", page, query, text, reader)
 
 
 EXAMPLES = (

@@ -6,7 +6,8 @@ import functools
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import click
 
@@ -27,6 +28,17 @@ _OPTIONS = (
         "--confirm/--no-confirm",
         default=None,
         help="Ask before an action that sends a form. Default: ask in a terminal.",
+    ),
+    click.option(
+        "--browser",
+        type=click.Choice(["headless", "visible"]),
+        help="Work in an installed Chromium, where scripts run (extra `browser`).",
+    ),
+    click.option(
+        "--screenshots",
+        type=click.Path(file_okay=False, path_type=Path),
+        metavar="DIR",
+        help="Keep a picture of the page after each action, with --browser.",
     ),
 )
 
@@ -50,19 +62,33 @@ class PageOptions:
 
     allow_hosts: tuple[str, ...]
     confirm: bool | None
+    browser: Literal["headless", "visible"] | None
+    screenshots: Path | None
 
     def open(self, page: str) -> Site:
-        """The site that begins with that page. Raises PageError, OfflineError, click.UsageError."""
+        """The site that begins with that page, until the command ends. Raises PageError, OfflineError,
+        click.UsageError.
+        """
         from lumos_edge.sources import require_network
         from lumos_edge.web.opening import is_remote, open_site
 
+        if self.screenshots and not self.browser:
+            raise click.UsageError("--screenshots needs --browser: there is no picture of a page without one")
         if is_remote(page):
             require_network(f"the page {page}")
         may_ask = self.confirm if self.confirm is not None else sys.stdin.isatty() and sys.stderr.isatty()
         try:
-            return open_site(page, allow_hosts=self.allow_hosts, confirm=_ask if may_ask else None)
+            site = open_site(
+                page,
+                allow_hosts=self.allow_hosts,
+                confirm=_ask if may_ask else None,
+                browser=self.browser or "",
+                screenshots=self.screenshots,
+            )
         except ValueError as error:
             raise click.UsageError(f"--allow-host: {error}") from error
+        click.get_current_context().call_on_close(site.close)
+        return site
 
 
 def _ask(action: str) -> bool:

@@ -38,10 +38,13 @@ class Element:
 
 @dataclass(frozen=True)
 class Document:
-    """A page at one moment. `forms` says of each form how it is called and what it asks for."""
+    """A page at one moment. `forms` says of each form how it is called and what it asks for; `screenshot` is the name
+    of its picture's file.
+    """
 
     url: str
     title: str
     headings: tuple[str, ...]
     forms: tuple[str, ...]
     elements: tuple[Element, ...]
+    screenshot: str = ""

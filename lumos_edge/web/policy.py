@@ -24,12 +24,12 @@ PORTS = {"http": 80, "https": 443}
 
 @dataclass(frozen=True)
 class Policy:
-    """The hosts that the user named, each with the one port that is allowed, or None for all; and a folder of files.
+    """The hosts that the user named, each with the ports that are allowed, or None for all; and a folder of files.
 
     A name that resolves to a private address needs that address (or `localhost`, for this machine) to be named, too.
     """
 
-    hosts: Mapping[str, int | None]
+    hosts: Mapping[str, frozenset[int] | None]
     folder: Path | None = None
 
     @classmethod
@@ -38,13 +38,12 @@ class Policy:
 
         Raises ValueError for what is no host.
         """
-        hosts: dict[str, int | None] = {}
-        if page:
-            host, port = host_and_port(page)
-            hosts[host] = port
-        for entry in allowed:
-            host, entry_port = _read_host(entry)
-            hosts[host] = entry_port
+        named: list[tuple[str, int | None]] = [host_and_port(page)] if page else []
+        named += map(_read_host, allowed)
+        hosts: dict[str, frozenset[int] | None] = {}
+        for host, port in named:
+            ports = hosts.get(host, frozenset())
+            hosts[host] = None if port is None or ports is None else ports | {port}
         return cls(hosts, folder)
 
     def check_url(self, url: str) -> None:
@@ -61,11 +60,16 @@ class Policy:
         """Raise HostNotAllowed unless the user named the host, with this port or with none."""
         if host not in self.hosts:
             raise HostNotAllowed(f"the host {host} is not allowed; allowed: {self._listed()}")
-        if self.hosts[host] not in (None, port):
+        ports = self.hosts[host]
+        if ports is not None and port not in ports:
             raise HostNotAllowed(f"port {port} of {host} is not allowed; allowed: {self._listed()}")
 
     def _listed(self) -> str:
-        entries = [host if port is None else f"{host}:{port}" for host, port in self.hosts.items()]
+        entries = [
+            entry
+            for host, ports in self.hosts.items()
+            for entry in ([host] if ports is None else [f"{host}:{port}" for port in sorted(ports)])
+        ]
         return ", ".join(entries) or "none"
 
     def _check_file(self, url: str) -> None:

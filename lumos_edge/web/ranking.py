@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from lumos_edge.knowledge.bm25 import Collection, Term, score
 from lumos_edge.knowledge.passage import Passage
@@ -12,6 +13,9 @@ from lumos_edge.web.document import EDITABLE, Element, Operation
 
 _INPUT_WEIGHT = 0.7
 """Of an input among what may be clicked: typing is what it is there for, and it is often called as its button is."""
+
+_UNCLEAR = 0.5
+"""The part of the best score from which the second best may be meant: `benchmarks/bench_elements.py`."""
 
 _VERB_WEIGHT = 1.5
 """Of a name that begins as the query does: `Add to basket` is what adds the lamp, not the link to the lamp."""
@@ -24,8 +28,15 @@ _EMPTY = frozenset(
 """Words that say nothing of an element; a page is too small for their frequency to show it."""
 
 
-def ranked(elements: Sequence[Element], operation: Operation, query: str, n_best: int) -> tuple[Element, ...]:
-    """The elements that this can be done to and that share a word with the query, the best first.
+class Ranked(NamedTuple):
+    """An element and how well it fits; 0 where it shares no word with the query."""
+
+    element: Element
+    score: float
+
+
+def ranked(elements: Sequence[Element], operation: Operation, query: str, n_best: int) -> tuple[Ranked, ...]:
+    """The best of the elements that this can be done to, the best first, else in the order of the page.
 
     Costs some 20 us for each element.
     """
@@ -36,7 +47,13 @@ def ranked(elements: Sequence[Element], operation: Operation, query: str, n_best
         weights = [_click_weight(element, verb) for element in fitting]
         scores = [score * weight for score, weight in zip(scores, weights, strict=True)]
     order = sorted(range(len(fitting)), key=lambda index: -scores[index])
-    return tuple(fitting[index] for index in order[:n_best] if scores[index] > 0)
+    return tuple(Ranked(fitting[index], scores[index]) for index in order[:n_best])
+
+
+def is_clear(found: Sequence[Ranked]) -> bool:
+    """Whether the first of these is so much better than the second that no model needs to be asked."""
+    scores = [score for _, score in found[:2]]
+    return len(scores) < 2 or scores[1] < _UNCLEAR * scores[0]
 
 
 def ranked_options(options: Sequence[str], text: str) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from lumos_edge.toolbox import Resource
 from lumos_edge.values import Page, PageAction
 from lumos_edge.web.document import Document, Element, Operation
 from lumos_edge.web.names import cut
-from lumos_edge.web.ranking import ranked, ranked_options
+from lumos_edge.web.ranking import is_clear, ranked, ranked_options
 from lumos_edge.web.static import Environment
 
 N_CANDIDATES = 16
@@ -52,6 +52,11 @@ class Site(Resource):
         """The site whose first page is what the environment shows; raises ToolError when there is none."""
         return cls(environment, _page(environment.observe(), 0, None), confirm)
 
+    def close(self) -> None:
+        """End the browser, where the pages are in one."""
+        if self.environment is not None:
+            self.environment.close()
+
     # -- what a prompt and a trace say of it -------------------------------------------------------------------------
 
     def describe(self) -> str:
@@ -90,10 +95,10 @@ class Site(Resource):
             )
         if self.environment is None:
             raise ToolError("the page is not here: this is what a trace says of it")
-        element = self._element(self.environment, operation, query, chooser)
+        element, among = self._element(self.environment, operation, query, chooser)
         if operation == "SELECT":
             text = _option(element, text, chooser)
-        done = PageAction(operation, element.id, str(element), text)
+        done = PageAction(operation, element.id, str(element), text, among)
         if element.is_submit and self.confirm and not self.confirm(str(done)):
             raise Declined(f"the user declined: {done}")
         self.environment.act(operation, element, text)
@@ -102,16 +107,19 @@ class Site(Resource):
 
     def _element(
         self, environment: Environment, operation: Operation, query: str, chooser: Chooser | None
-    ) -> Element:
+    ) -> tuple[Element, tuple[str, ...]]:
+        """The element, and the lines of those that the chooser was shown."""
         document = environment.observe()
         candidates = ranked(document.elements, operation, query, N_CANDIDATES)
-        if not candidates:
+        best = candidates[0] if candidates else None
+        if best is None or (not best.score and chooser is None):
             n_fitting = sum(operation in element.operations for element in document.elements)
             raise ElementNotFound(f"none of {n_fitting} elements for {operation} fits {query!r}")
-        if chooser is None or len(candidates) == 1:
-            return candidates[0]
-        lines = [element_line(element) for element in candidates]
-        return candidates[chooser.choose(f"{operation}: {query}", lines)]
+        if chooser is None or is_clear(candidates):
+            return best.element, ()
+        lines = tuple(element_line(element) for element, _ in candidates)
+        chosen = chooser.choose(f"{operation}: {query}", lines)
+        return candidates[chosen].element, lines
 
 
 def element_line(element: Element) -> str:
@@ -140,4 +148,6 @@ def _option(element: Element, text: str, chooser: Chooser | None) -> str:
 
 
 def _page(document: Document, number: int, done: PageAction | None) -> Page:
-    return Page(number, document.url, document.title, document.headings, document.forms, done)
+    return Page(
+        number, document.url, document.title, document.headings, document.forms, done, document.screenshot
+    )

@@ -31,6 +31,10 @@ class Environment(Protocol):
         """
         ...
 
+    def close(self) -> None:
+        """Give back what the pages need; does nothing the second time."""
+        ...
+
 
 @dataclass
 class StaticEnvironment:
@@ -67,6 +71,9 @@ class StaticEnvironment:
             _select(tag, text)
         else:
             self._click(tag, element)
+
+    def close(self) -> None:
+        """See `Environment.close`: there is nothing to give back."""
 
     def _click(self, tag: Tag, element: Element) -> None:
         if tag.name in ("a", "area") and tag.has_attr("href"):

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from lumos_edge.actions import parse_actions
+from lumos_edge.engine import Sampling
+from lumos_edge.executor import Executor
+from lumos_edge.reader import Reader
+from lumos_edge.templates import LumosTemplate
 from lumos_edge.toolbox import Toolbox
 from lumos_edge.trajectory import Result, Task
 from lumos_edge.values import Value
 from lumos_edge.web.site import Site
+from tests.scripted import ScriptedEngine
 
 TASKS: dict[str, tuple[tuple[str, ...], str]] = {
     "search": (
@@ -94,12 +100,15 @@ TASKS: dict[str, tuple[tuple[str, ...], str]] = {
 }
 
 
+def choosing(*numbers: int) -> Reader:
+    """A reader that chooses the lines of these numbers, one after the other."""
+    engine = ScriptedEngine(*(f"Answer: {number}" for number in numbers))
+    return Reader(engine, LumosTemplate("eval", "", ""), Sampling(), 8)
+
+
 def run(site: Site, actions: tuple[str, ...]) -> Iterator[Result]:
     """The results of the actions, as an executor gets them."""
-    from lumos_edge.actions import parse_actions
-    from lumos_edge.executor import Executor
-
-    executor = Executor(Toolbox.of_packs(["web"], [site]))
+    executor = Executor(Toolbox.of_packs(["web"], [site, choosing(*[1] * len(actions))]))
     bindings: dict[str, Value] = {}
     for number, call in enumerate(actions, 1):
         (action,) = parse_actions(f"R{number} = {call}")

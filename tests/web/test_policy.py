@@ -113,3 +113,14 @@ def test_files_only_in_the_folder_of_the_page(tmp_path: Path) -> None:
             policy.check_url(url)
     with pytest.raises(HostNotAllowed):
         Policy.of("http://a.example/").check_url((folder / "a.html").as_uri())
+
+
+def test_a_host_may_have_several_ports() -> None:
+    policy = Policy.of("http://shop.example:8000/", ["shop.example:9000", "other.example"])
+    policy.check_host("shop.example", 8000)
+    policy.check_host("shop.example", 9000)
+    with pytest.raises(
+        HostNotAllowed, match=r"allowed: shop\.example:8000, shop\.example:9000, other\.example"
+    ):
+        policy.check_host("shop.example", 9001)
+    Policy.of("http://shop.example:8000/", ["shop.example"]).check_host("shop.example", 1)

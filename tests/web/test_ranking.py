@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from lumos_edge.web.document import Operation
-from lumos_edge.web.ranking import ranked, ranked_options
+from lumos_edge.web.ranking import is_clear, ranked, ranked_options
 from lumos_edge.web.reading import parse, read_document
 
 PAGE = """
@@ -34,18 +34,33 @@ ELEMENTS = read_document(parse(PAGE), "").elements
     ],
 )
 def test_the_best_element(operation: Operation, query: str, expected: str) -> None:
-    assert str(ranked(ELEMENTS, operation, query, 3)[0]) == expected
+    assert str(ranked(ELEMENTS, operation, query, 3)[0].element) == expected
 
 
 def test_equal_buttons_are_told_apart_by_what_is_around_them() -> None:
-    best = ranked(ELEMENTS, "CLICK", "Add the reading lamp to the basket", 3)[0]
+    best = ranked(ELEMENTS, "CLICK", "Add the reading lamp to the basket", 3)[0].element
     assert (best.name, best.ancestors[0]) == ("Add to basket", "Reading lamp Add to basket")
 
 
-def test_what_shares_no_word_or_cannot_be_done_is_no_candidate() -> None:
-    assert ranked(ELEMENTS, "CLICK", "zzz", 5) == ()
-    assert all("TYPE" in element.operations for element in ranked(ELEMENTS, "TYPE", "search basket", 5))
+def test_what_shares_no_word_comes_last_and_what_cannot_be_done_does_not_come() -> None:
+    unlike = ranked(ELEMENTS, "CLICK", "zzz", 5)
+    assert [element.name for element, _ in unlike[:2]] == ["Basket (2)", "Log in"]
+    assert {score for _, score in unlike} == {0}
+    assert all("TYPE" in element.operations for element, _ in ranked(ELEMENTS, "TYPE", "search basket", 5))
     assert len(ranked(ELEMENTS, "CLICK", "basket", 2)) == 2
+
+
+@pytest.mark.parametrize(
+    ("query", "clear"),
+    [
+        ("log in", True),
+        ("Type Atlanta as the departure", True),
+        ("Add a lamp to the basket", False),
+        ("zzz", False),
+    ],
+)
+def test_a_model_is_asked_only_where_the_ranking_is_not_clear(query: str, clear: bool) -> None:
+    assert is_clear(ranked(ELEMENTS, "CLICK", query, 16)) is clear
 
 
 @pytest.mark.parametrize(

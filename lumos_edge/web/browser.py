@@ -1,0 +1,401 @@
+"""Pages in a Chromium that is installed, driven by Playwright: scripts run, and what is not shown is not there.
+
+Covered: the same elements and actions as without a browser; everything it asks for goes through a `Gate`. Not covered:
+frames and shadow trees, and forms that a script sends without a submit button, of which the user is not asked.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import sys
+import threading
+import time
+from collections.abc import Coroutine
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+from bs4 import BeautifulSoup
+
+from lumos_edge.errors import (
+    HostNotAllowed,
+    PageError,
+    PageNotLoaded,
+    StalePage,
+    ToolError,
+    ToolTimeout,
+)
+from lumos_edge.web import names
+from lumos_edge.web.document import Document, Element, Operation
+from lumos_edge.web.gate import Gate
+from lumos_edge.web.names import clean, cut
+from lumos_edge.web.policy import Policy, host_and_port
+from lumos_edge.web.reading import parse, read_document
+from lumos_edge.web.static import check_text
+from lumos_edge.web.transport import TIMEOUT_S
+
+T = TypeVar("T")
+
+_MARK: Final = "data-lumos-edge-position"
+_PROGRAMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome", "msedge")
+_ERROR_PAGE = "chrome-error:"
+_CLICK_TIMEOUT_S = 5.0
+_SETTLE_S = 5.0
+"""Seconds that scripts may go on changing the page after an action before it is looked at as it is."""
+
+# The page's own HTML with what only the browser knows of it: what is not shown is `hidden`, inputs have the values that
+# they show. The page itself is not changed.
+_OBSERVE = """mark => {
+  const root = document.documentElement;
+  if (!root) return {html: '', url: location.href, nodes: []};  // a script cleared the page
+  const nodes = [root, ...root.querySelectorAll('*')];
+  const copy = root.cloneNode(true), copies = [copy, ...copy.querySelectorAll('*')];
+  const shown = new Set(), flag = (node, name, on) => on ? node.setAttribute(name, '') : node.removeAttribute(name);
+  for (let i = nodes.length - 1; i >= 0; i--) {
+    const node = nodes[i], its = copies[i], style = getComputedStyle(node);
+    if (style.display !== 'none' && (style.visibility === 'visible' || shown.has(node))) {
+      shown.add(node);
+      if (node.parentElement) shown.add(node.parentElement);
+    } else its.setAttribute('hidden', '');
+    its.setAttribute(mark, i);
+    if (node instanceof HTMLInputElement) {
+      if (['checkbox', 'radio'].includes(node.type)) flag(its, 'checked', node.checked);
+      else if (node.value) its.setAttribute('value', node.value);
+      else its.removeAttribute('value');
+    } else if (node instanceof HTMLTextAreaElement) its.textContent = node.value;
+    else if (node instanceof HTMLOptionElement) flag(its, 'selected', node.selected);
+  }
+  return {html: copy.outerHTML, url: location.href, nodes};
+}"""
+# The first input that keeps the button's form from being sent, as its number among the nodes.
+_INVALID = """([nodes, position]) => {
+  const button = nodes[position], form = button.form;
+  if (!form || form.noValidate || button.formNoValidate) return -1;
+  return nodes.indexOf([...form.elements].find(input => input.willValidate && !input.validity.valid));
+}"""
+_POSITION = (
+    "([nodes, i]) => [document.documentElement, ...document.querySelectorAll('html *')].indexOf(nodes[i])"
+)
+_QUIET = """limit => new Promise(done => {
+  let timer; const end = () => { observer.disconnect(); done(); };
+  const again = () => { clearTimeout(timer); timer = setTimeout(end, 100); };
+  const observer = new MutationObserver(again);
+  observer.observe(document, {subtree: true, childList: true, attributes: true, characterData: true});
+  setTimeout(end, limit); again();
+})"""
+
+
+class BrowserEnvironment:
+    """A page in a browser of its own, with no cookies or passwords of the user's.
+
+    `screenshots` is a folder for a picture of the page after each action. Costs some 2 s to start and 0.3 s for each
+    action; `close` ends the browser.
+    """
+
+    def __init__(
+        self, url: str, policy: Policy, *, screenshots: Path | None = None, is_visible: bool = False
+    ) -> None:
+        self._url = url
+        self._screenshots = screenshots
+        self._is_visible = is_visible
+        self._gate = Gate(policy)
+        # Playwright belongs to one thread, and tools run in many.
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="browser", daemon=True)
+        self._thread.start()
+        self._playwright: Any = None
+        self._browser: Any = None
+        self._page: Any = None
+        self._nodes: Any = None
+        self._tree: BeautifulSoup | None = None
+        self._pending: set[Any] = set()
+        self._opened: list[Any] = []
+        self._visited: list[str] = []
+        self._visited_by_windows: list[str] = []
+        self._n_pictures = 0
+        self._picture = ""
+
+    def observe(self) -> Document:
+        """See `Environment.observe`."""
+        return self._run(self._observe())
+
+    def act(self, operation: Operation, element: Element, text: str) -> None:
+        """See `Environment.act`."""
+        self._run(self._act(operation, element, text))
+
+    def close(self) -> None:
+        """End the browser."""
+        if self._loop.is_closed():
+            return
+        try:
+            self._run(self._end())
+        except ToolError:
+            pass  # it ended by itself
+        finally:
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join()
+            self._loop.close()
+            self._gate.close()
+
+    def _run(self, work: Coroutine[Any, Any, T]) -> T:
+        """What the browser's thread makes of it. Raises ToolTimeout, PageNotLoaded, and typed errors as they are."""
+        limited = asyncio.wait_for(work, TIMEOUT_S)
+        try:
+            return asyncio.run_coroutine_threadsafe(limited, self._loop).result()
+        except (asyncio.TimeoutError, TimeoutError) as error:
+            raise ToolTimeout(f"the browser took longer than {TIMEOUT_S:g} s") from error
+        except Exception as error:
+            if type(error).__module__.startswith("playwright"):
+                raise PageNotLoaded(f"the browser failed: {_first_line(error)}") from error
+            raise
+
+    # -- the browser ------------------------------------------------------------------------------------------------
+
+    async def _start(self) -> None:
+        async_playwright = _playwright()
+        program = find_browser()
+        self._playwright = await async_playwright().start()
+        try:
+            self._browser = await self._playwright.chromium.launch(
+                executable_path=program,
+                headless=not self._is_visible,
+                # Chromium's own sandbox does not start for root.
+                chromium_sandbox=getattr(os, "geteuid", lambda: 1)() != 0,
+                proxy={"server": self._gate.url, "bypass": "<-loopback>"},
+                args=["--force-webrtc-ip-handling-policy=disable_non_proxied_udp", "--disable-quic"],
+            )
+        except _playwright_error() as error:
+            raise PageError(f"{program or 'Chromium'} does not start: {_first_line(error)}") from error
+        context = await self._browser.new_context(accept_downloads=False, service_workers="block")
+        context.on("page", self._take_page)
+        context.on("request", self._begin_request)
+        context.on("requestfinished", self._end_request)
+        context.on("requestfailed", self._end_request)
+        await context.route("**/*", self._check_route)
+        await context.new_page()
+
+    async def _end(self) -> None:
+        if self._browser:
+            await self._browser.close()
+        if self._playwright:
+            await self._playwright.stop()
+
+    def _take_page(self, page: Any) -> None:
+        if self._page is None:
+            self._page = page
+        else:
+            self._opened.append(page)
+
+    def _note_page(self, request: Any) -> None:
+        if request.is_navigation_request():
+            frame = _frame(request)
+            if frame == self._page.main_frame:
+                self._visited.append(request.url)
+            elif frame is None or frame.parent_frame is None:
+                self._visited_by_windows.append(request.url)
+
+    def _begin_request(self, request: Any) -> None:
+        self._note_page(request)
+        if request.resource_type in ("document", "script", "stylesheet", "fetch", "xhr"):
+            self._pending.add(request)
+
+    def _end_request(self, request: Any) -> None:
+        self._pending.discard(request)
+
+    async def _check_route(self, route: Any) -> None:
+        """Stop what is not allowed before it leaves the page: the page stays as it is."""
+        try:
+            self._gate.policy.check_url(route.request.url)
+        except HostNotAllowed:
+            self._note_page(route.request)  # of a window's first page there is no other event
+            await route.abort("aborted")
+        else:
+            await route.continue_()
+
+    # -- observing --------------------------------------------------------------------------------------------------
+
+    async def _observe(self) -> Document:
+        if self._browser is None:
+            await self._start()
+            self._gate.policy.check_url(self._url)
+            await self._go(self._page.goto(self._url, wait_until="domcontentloaded"))
+        return await self._read()
+
+    async def _read(self) -> Document:
+        handle = await self._page.evaluate_handle(_OBSERVE, _MARK)
+        html = await (await handle.get_property("html")).json_value()
+        url = await (await handle.get_property("url")).json_value()
+        self._nodes = await handle.get_property("nodes")
+        self._tree = parse(html)
+        return replace(read_document(self._tree, url, mark=_MARK), screenshot=self._picture)
+
+    async def _go(self, work: Coroutine[Any, Any, Any]) -> None:
+        """Do what may lead to another page, and wait for it. Raises HostNotAllowed, PageNotLoaded."""
+        before = self._page
+        for found in (self._opened, self._visited, self._visited_by_windows):
+            found.clear()
+        try:
+            await self._finish(work)
+        except ToolError:
+            await self._go_back(before)
+            raise
+        await self._take_picture()
+
+    async def _finish(self, work: Coroutine[Any, Any, Any]) -> None:
+        try:
+            await work
+            await self._settle()
+            await self._go_on_in_window()
+        except _playwright_error() as error:
+            self._raise_refusal()
+            if not self._asked:
+                raise
+            raise PageNotLoaded(f"{self._asked[-1]} did not answer: {_first_line(error)}") from error
+        self._raise_refusal()
+        if self._page.url.startswith(_ERROR_PAGE):
+            raise PageNotLoaded(f"{self._asked[-1]} did not answer")
+
+    @property
+    def _asked(self) -> list[str]:
+        """The addresses of the page that the last action led to; what a window asked for, if only that was opened."""
+        return self._visited or self._visited_by_windows
+
+    async def _go_on_in_window(self) -> None:
+        """A link may open its target in a new window; one beside another page is an advertisement, and closed."""
+        others = list(self._opened)
+        if others and not self._visited:
+            self._page = others.pop()
+            await self._settle()
+        for page in others:
+            await page.close()
+
+    async def _go_back(self, before: Any) -> None:
+        """To the page that was there before what failed."""
+        if self._page is not before:
+            await self._page.close()
+            self._page = before
+        elif self._page.url.startswith(_ERROR_PAGE):
+            await self._page.go_back()
+
+    def _raise_refusal(self) -> None:
+        for url in self._asked:
+            self._gate.policy.check_url(url)
+            refusal = self._gate.refused.get(host_and_port(url))
+            if refusal:
+                raise refusal
+
+    async def _settle(self) -> None:
+        """Wait for the pages, scripts and data that were asked for, and until the page stays as it is."""
+        until = time.monotonic() + _SETTLE_S
+        while True:
+            await asyncio.sleep(0.05)
+            is_navigating = any(request.is_navigation_request() for request in self._pending)
+            if is_navigating or (self._pending and time.monotonic() < until):
+                continue
+            try:
+                await self._page.wait_for_load_state("domcontentloaded")
+                await self._page.evaluate(_QUIET, max(100, 1000 * (until - time.monotonic())))
+            except _playwright_error():
+                if self._page.is_closed():
+                    raise
+                continue  # another page came meanwhile
+            if not self._pending or time.monotonic() >= until:
+                return
+
+    async def _take_picture(self) -> None:
+        if self._screenshots is None:
+            return
+        name = f"{self._n_pictures:03}.png"
+        await self._page.screenshot(path=self._screenshots / name)
+        self._n_pictures += 1
+        self._picture = name
+
+    # -- acting -----------------------------------------------------------------------------------------------------
+
+    async def _act(self, operation: Operation, element: Element, text: str) -> None:
+        nodes, before = self._nodes, self._page
+        position = await self._page.evaluate(_POSITION, [nodes, element.position])
+        document = await self._read()
+        now = next((other for other in document.elements if other.position == position), None)
+        if position < 0 or now is None or (now.role, now.name) != (element.role, element.name):
+            raise StalePage(f"{element} is not on the page any more")
+        handle = (await nodes.get_property(str(element.position))).as_element()
+        assert before is self._page
+        try:
+            await self._do(operation, handle, position, element, text)
+        except _playwright_error() as error:
+            raise ToolError(f"{element} cannot be used: {_first_line(error)}") from error
+
+    async def _do(
+        self, operation: Operation, handle: Any, position: int, element: Element, text: str
+    ) -> None:
+        timeout = 1000 * _CLICK_TIMEOUT_S
+        if operation == "TYPE":
+            check_text(await handle.get_attribute("type") or "", text, element)
+            await self._go(handle.fill(text, timeout=timeout))
+        elif operation == "SELECT":
+            index = await self._option(handle, text)
+            await self._go(handle.select_option(index=index, timeout=timeout))
+        else:
+            await self._check_form(element, position)
+            href = await handle.evaluate("e => e.closest('a[href], area[href]')?.href ?? ''")
+            if href and not href.startswith("javascript:"):
+                self._gate.policy.check_url(href)  # what the browser refuses by itself is an error, too
+            await self._go(handle.click(timeout=timeout))
+
+    async def _option(self, handle: Any, text: str) -> list[int]:
+        """The numbers of the options to choose: that one, in a box for many beside those that are chosen."""
+        options = await handle.evaluate(
+            "box => [...box.options].map(o => [o.label, box.multiple && o.selected])"
+        )
+        labels = [cut(clean(label), names.MAX_NAME) for label, _ in options]
+        if text not in labels:
+            raise StalePage(f"the option {text!r} is not on the page any more")
+        return [*(i for i, (_, is_chosen) in enumerate(options) if is_chosen), labels.index(text)]
+
+    async def _check_form(self, element: Element, position: int) -> None:
+        """Raise ToolError where the browser would ask for what is missing, and send nothing."""
+        if not element.is_submit:
+            return
+        missing = await self._page.evaluate(_INVALID, [self._nodes, position])
+        if missing >= 0:
+            assert self._tree is not None
+            control = self._tree.select_one(f"[{_MARK}='{missing}']")
+            assert control is not None
+            asked = names.name(control, "", lambda _: None)
+            raise ToolError(f"the form is not sent: it asks for {asked!r}")
+
+
+def _frame(request: Any) -> Any:
+    """The frame that asks; None for a window that is only being opened."""
+    try:
+        return request.frame
+    except _playwright_error():
+        return None
+
+
+def find_browser() -> str | None:
+    """The program of an installed Chromium or Chrome; None leaves it to Playwright, which knows its own."""
+    found = (shutil.which(name) for name in _PROGRAMS)
+    mac = Path("/Applications/Google Chrome.app/Contents/MacOS/Google Chrome")
+    return next(filter(None, found), str(mac) if sys.platform == "darwin" and mac.exists() else None)
+
+
+def _playwright() -> Any:
+    try:
+        from playwright.async_api import async_playwright
+    except ImportError as error:
+        raise PageError("a browser needs the extra: pip install 'lumos-edge[browser]'") from error
+    return async_playwright
+
+
+def _playwright_error() -> type[Exception]:
+    from playwright.async_api import Error
+
+    return Error
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).partition("\n")[0]
