@@ -184,6 +184,7 @@ def test_what_a_page_says_is_plain_text_to_the_model(shop: Shop) -> None:
         engine = ScriptedEngine(
             "Subgoal 1: Continue.",
             *("R1 = CLICK(Env, QUERY: x)", "Answer: 1", "R1 = CLICK(Env, QUERY: x)", "Answer: 1"),
+            "R1 = TYPE(Env, QUERY: x, TEXT: y)",  # what failed twice is not offered again
             "Yes, I will stop planning.",
         )
         agent(shop, engine, FewshotTemplate(chat)).ask("Buy a lamp.")
