@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from lumos_edge.errors import ModelNotFound as ModelNotFound
     from lumos_edge.errors import StepError as StepError
     from lumos_edge.errors import ToolError as ToolError
+    from lumos_edge.knowledge.opening import build_knowledge as build_knowledge
+    from lumos_edge.knowledge.passage import Passage as Passage
+    from lumos_edge.loading import ModelPack as ModelPack
+    from lumos_edge.loading import model_packs as model_packs
     from lumos_edge.loading import pull as pull
     from lumos_edge.runs import Run as Run
     from lumos_edge.toolbox import Context as Context
@@ -41,12 +45,14 @@ if TYPE_CHECKING:
     from lumos_edge.trajectory import Task as Task
     from lumos_edge.trajectory import TextPiece as TextPiece
     from lumos_edge.trajectory import Trajectory as Trajectory
+    from lumos_edge.values import Answer as Answer
     from lumos_edge.values import Boolean as Boolean
     from lumos_edge.values import Equation as Equation
     from lumos_edge.values import Expression as Expression
     from lumos_edge.values import Interval as Interval
     from lumos_edge.values import Items as Items
     from lumos_edge.values import Number as Number
+    from lumos_edge.values import Rows as Rows
     from lumos_edge.values import Text as Text
     from lumos_edge.values import Value as Value
 
@@ -58,20 +64,26 @@ _HOMES = {
         *("BudgetExceeded", "Cancelled", "Closed", "EngineError", "LumosError"),
         *("ModelNotFound", "StepError", "ToolError"),
     ),
-    "loading": ("pull",),
+    "knowledge.opening": ("build_knowledge",),
+    "knowledge.passage": ("Passage",),
+    "loading": ("ModelPack", "model_packs", "pull"),
     "runs": ("Run",),
     "toolbox": ("Context", "tool"),
     "trajectory": (
         *("Action", "Attempt", "Event", "Executed", "Finished", "Grounded", "Planned"),
         *("Result", "Step", "Subgoal", "Task", "TextPiece", "Trajectory"),
     ),
-    "values": ("Boolean", "Equation", "Expression", "Interval", "Items", "Number", "Text", "Value"),
+    "values": (
+        *("Answer", "Boolean", "Equation", "Expression", "Interval", "Items", "Number", "Rows", "Text"),
+        "Value",
+    ),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [
     "Action",
     "Agent",
+    "Answer",
     "Attempt",
     "Boolean",
     "Budget",
@@ -90,9 +102,12 @@ __all__ = [
     "Items",
     "LumosError",
     "ModelNotFound",
+    "ModelPack",
     "Number",
+    "Passage",
     "Planned",
     "Result",
+    "Rows",
     "Run",
     "Sampling",
     "Step",
@@ -104,6 +119,8 @@ __all__ = [
     "ToolError",
     "Trajectory",
     "Value",
+    "build_knowledge",
+    "model_packs",
     "pull",
     "run_async",
     "tool",

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
@@ -141,6 +141,7 @@ class Agent:
         *,
         tools: Sequence[Callable[..., Any] | Tool | str | Path] = (),
         resources: Sequence[Resource] = (),
+        knowledge: Sequence[str | Path] = (),
         formulation: Formulation | None = None,
         budget: Budget | None = None,
         sampling: Sampling | None = None,
@@ -154,10 +155,12 @@ class Agent:
 
         `model` names a pulled model pack ("" is the default one), or is the path of a GGUF file. `tools` come beside
         the pack's own: plain typed functions (`functions.tool_of` says what their annotations mean), names of tool
-        packs, paths of Python files; `resources` are what tools work on. `n_ctx` tokens is the context window of each
-        module, 0 takes the pack's. `n_threads` 0 measures what is fastest, once for each model. `beside` is an open
-        agent on the same base model, whose loaded weights this one shares; they are freed when the last of them is
-        closed.
+        packs, paths of Python files; `resources` are what tools work on. With `knowledge`, names of installed
+        knowledge packs or `.sqlite` files that `build_knowledge` made, questions are answered from their passages.
+
+        `n_ctx` tokens is the context window of each module, 0 takes the pack's. `n_threads` 0 measures what is
+        fastest, once for each model. `beside` is an open agent on the same base model, whose loaded weights this one
+        shares; they are freed when the last of them is closed.
 
         A reader, where a tool needs one, answers with spans of passages, or with `is_extractive` False in its own
         words; `may_recall` lets it answer what no passage does from memory.
@@ -165,29 +168,34 @@ class Agent:
         An adapter that was trained for another formulation than the run's is a UserWarning.
 
         Cost: some 0.5 s for a model of 1 GB, next to nothing beside another; memory is the file's size (mapped, once)
-        and two KV caches. Raises ModelNotFound, ModelLoadError, AdapterMismatch, ToolPackError, TypeError (a function
-        that is no tool), ValueError (`beside` has other weights), Closed.
+        and two KV caches. Raises ModelNotFound, KnowledgeNotFound, ModelLoadError, AdapterMismatch, ToolPackError,
+        TypeError (a function that is no tool), ValueError (`beside` has other weights), Closed.
         """
         choice = loading.choose(model, n_ctx)
-        toolbox = loading.load_toolbox(choice, tools, resources)
-        loaded = loading.load_modules(choice, n_threads, beside._shared_model(choice) if beside else None)
-        chosen = formulation or choice.formulation or loaded.formulation
-        loaded.check_formulation(chosen)
-        loaded.keep_prefixes(toolbox, chosen)
-        agent = cls(
-            loaded.engine,
-            loaded.planner_template,
-            loaded.grounder_template,
-            toolbox,
-            formulation=chosen,
-            budget=budget,
-            sampling=sampling,
-            reader=loaded.reader(sampling or Sampling(), is_extractive, may_recall)
-            if toolbox.needs(Reader)
-            else None,
-        )
-        agent._model = loaded.engine.model
-        agent._resources.callback(loaded.engine.close)
+        with ExitStack() as opened:
+            if knowledge:
+                choice = loading.with_knowledge(choice)
+                resources = [*resources, opened.enter_context(closing(loading.open_knowledge(knowledge)))]
+            toolbox = loading.load_toolbox(choice, tools, resources)
+            loaded = loading.load_modules(choice, n_threads, beside._shared_model(choice) if beside else None)
+            opened.callback(loaded.engine.close)
+            chosen = formulation or choice.formulation or loaded.formulation
+            loaded.check_formulation(chosen)
+            loaded.keep_prefixes(toolbox, chosen)
+            agent = cls(
+                loaded.engine,
+                loaded.planner_template,
+                loaded.grounder_template,
+                toolbox,
+                formulation=chosen,
+                budget=budget,
+                sampling=sampling,
+                reader=loaded.reader(sampling or Sampling(), is_extractive, may_recall)
+                if toolbox.needs(Reader)
+                else None,
+            )
+            agent._model = loaded.engine.model
+            agent._resources = opened.pop_all()
         return agent
 
     def _shared_model(self, choice: ModelChoice) -> Model:

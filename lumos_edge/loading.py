@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from lumos_edge.engine import Sampling
 from lumos_edge.errors import ModelLoadError
 from lumos_edge.functions import tool_of
-from lumos_edge.manifest import TEMPLATES, Manifest, ModelFile, default_pack, find_manifest
+from lumos_edge.manifest import TEMPLATES, Manifest, ModelFile, all_manifests, default_pack, find_manifest
 from lumos_edge.manifest import Module as ModulePart
 from lumos_edge.reader import Reader
 from lumos_edge.templates import (
@@ -28,6 +28,7 @@ from lumos_edge.trajectory import FORMULATIONS, MODULES, Formulation, Module, St
 if TYPE_CHECKING:
     from lumos_edge.engine.binding import Adapter, Model
     from lumos_edge.engine.llama import LlamaEngine
+    from lumos_edge.knowledge.library import Library
     from lumos_edge.sources import Progress
 
 
@@ -94,6 +95,21 @@ def with_tools(choice: ModelChoice, tools: tuple[str | Path, ...]) -> ModelChoic
     return replace(choice, tools=tools, templates=templates, adapters=adapters)
 
 
+def with_knowledge(choice: ModelChoice) -> ModelChoice:
+    """The same weights for questions over knowledge packs: each depends on the answer before it, which the onetime
+    formulation does not know.
+    """
+    return replace(with_tools(choice, ("qa",)), formulation="iterative")
+
+
+def open_knowledge(packs: Sequence[str | Path]) -> Library:
+    """These packs, by name or path, as one library. Raises KnowledgeNotFound, DamagedKnowledge."""
+    from lumos_edge.knowledge.library import Library
+    from lumos_edge.knowledge.pack import find_pack
+
+    return Library([find_pack(str(pack)) for pack in packs])
+
+
 def describe(choice: ModelChoice) -> dict[str, Any]:
     """What a trace says of the weights: enough to load the same ones again on this machine."""
     return {
@@ -117,6 +133,32 @@ def choose(model: str | Path | ModelChoice, n_ctx: int = 0) -> ModelChoice:
     else:
         choice = of_pack(find_manifest(model or default_pack()))
     return replace(choice, n_ctx=n_ctx) if n_ctx else choice
+
+
+@dataclass(frozen=True)
+class ModelPack:
+    """A model pack that `pull` fetches. `is_pulled`: all its files are on this machine."""
+
+    name: str
+    description: str
+    size_bytes: int
+    is_pulled: bool
+
+
+def model_packs() -> list[ModelPack]:
+    """The built-in model packs and the user's own. Raises ManifestError."""
+    from lumos_edge.store import Store
+
+    store = Store()
+    return [
+        ModelPack(
+            manifest.name,
+            manifest.description,
+            sum(file.size_bytes for file in manifest.files),
+            all(file in store for file in manifest.files),
+        )
+        for manifest in all_manifests()
+    ]
 
 
 def pull(pack: str | Path = "", progress: Progress | None = None) -> Path:

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias, get_args
 
 from lumos_edge import values
-from lumos_edge.values import Value
+from lumos_edge.knowledge.passage import Passage
+from lumos_edge.values import Answer, Value
 
 Formulation: TypeAlias = Literal["iterative", "onetime"]
 Module: TypeAlias = Literal["planner", "grounder", "reader"]
@@ -123,6 +124,15 @@ class Trajectory:
     answer: Value | None = None
     error: str = ""
     message: str = ""
+
+    @property
+    def sources(self) -> tuple[Passage, ...]:
+        """The passages that the answer rests on: its own, or where it was computed those of the answers before it."""
+        if isinstance(self.answer, Answer) and self.answer.passages:
+            return self.answer.passages
+        results = (result for step in self.steps if step.done for result in step.done.results)
+        answers = (value for result in results for value in result.values if isinstance(value, Answer))
+        return tuple(dict.fromkeys(passage for answer in answers for passage in answer.passages))
 
 
 @dataclass(frozen=True)

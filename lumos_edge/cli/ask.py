@@ -17,7 +17,7 @@ from lumos_edge.cli.interrupt import interruptible
 from lumos_edge.cli.live import LiveRun
 from lumos_edge.cli.options import AgentOptions, agent_options
 from lumos_edge.cli.page import PageOptions, page_options
-from lumos_edge.cli.table import answer_text, source_text, supporting
+from lumos_edge.cli.table import answer_text, source_text
 
 if TYPE_CHECKING:
     from lumos_edge.agent import Agent
@@ -175,7 +175,7 @@ class _Run:
         return {
             "answer": None if trajectory.answer is None else str(trajectory.answer),
             "pack": self._choice.name,
-            "sources": [asdict(passage) for passage in supporting(trajectory)],
+            "sources": [asdict(passage) for passage in trajectory.sources],
             "trajectory": records.write_json(trajectory),
             "completions": self._completions,
         }
@@ -187,6 +187,6 @@ def _end(trajectory: Trajectory, as_json: bool, sources: bool) -> int:
         return 1
     if not as_json:
         click.echo(answer_text(trajectory.answer))
-        for passage in supporting(trajectory) if sources else ():
+        for passage in trajectory.sources if sources else ():
             click.echo(f"\n{source_text(passage)}")
     return 0

@@ -86,7 +86,7 @@ class _Chat:
         self._agent = options.agent(self._choice)
         self._records: list[dict[str, Any]] = []
         self._commands: dict[str, tuple[str, Callable[[str], None]]] = {
-            "/attach": ("FILE.py: add its tools", self._attach),
+            "/attach": ("FILE.py: add its tools; a folder, a file or a pack: answer from it", self._attach),
             "/domain": ("[TOOLS ...]: show the tool packs, or use these", self._domain),
             "/help": ("", self._help),
             "/pack": ("[NAME]: show the model pack, or load another one", self._pack),
@@ -184,11 +184,27 @@ class _Chat:
         )
 
     def _attach(self, name: str) -> None:
+        if not name:
+            raise click.UsageError(
+                "/attach takes a Python file, a folder or file to answer from, or a pack's name"
+            )
         if not name.endswith(".py"):
-            raise click.UsageError(f"/attach takes a Python file with tools, not {name!r}")
+            self._attach_knowledge(name)
+            return
         options = replace(self._options, tools=(*self._options.tools, Path(name).expanduser()))
         self._use(options, self._choice)
         click.echo(f"tools: {', '.join(self._agent.toolbox.tools)}", err=True)
+
+    def _attach_knowledge(self, name: str) -> None:
+        from lumos_edge.loading import with_knowledge
+
+        if self._options.db:
+            raise click.UsageError("the questions are for a database (--db), which excludes knowledge")
+        path = Path(name).expanduser()
+        pack = str(_built(path)) if path.exists() and path.suffix != ".sqlite" else name
+        knowledge = (*self._options.knowledge, pack)
+        self._use(replace(self._options, knowledge=knowledge), with_knowledge(self._choice))
+        click.echo(f"answers come from {', '.join(Path(pack).stem for pack in knowledge)}", err=True)
 
     def _trace(self, name: str) -> None:
         if not name or not self._records:
@@ -209,3 +225,12 @@ class _Chat:
         agent: Agent = options.agent(choice, beside=self._agent if choice.base == self._choice.base else None)
         self._agent.close()
         self._options, self._choice, self._agent = options, choice, agent
+
+
+def _built(path: Path) -> Path:
+    """The knowledge pack of a folder or file."""
+    from lumos_edge.cli.progress import bytes_progress
+    from lumos_edge.knowledge.opening import build_knowledge
+
+    with bytes_progress(f"reading {path.name}") as progress:
+        return build_knowledge(path, progress=progress)

@@ -64,10 +64,10 @@ def show(name: str | None, as_toml: bool) -> None:
 )
 def pull(name: str | None, local: Path | None) -> None:
     """Download the files of the pack NAME; an interrupted download is resumed."""
-    from lumos_edge.cli.progress import pull_progress
+    from lumos_edge.cli.progress import bytes_progress
 
     pack = _find(name)
-    with pull_progress(pack.name) as progress:
+    with bytes_progress(f"pulling {pack.name}") as progress:
         path = Store().pull(pack, progress, local)
     click.echo(path)
 
@@ -92,7 +92,7 @@ def print_path(name: str | None) -> None:
 @click.argument("names", nargs=-1, required=True)
 def rm(names: tuple[str, ...]) -> None:
     """Remove the files of the packs NAMES; a file that another pack uses stays until that is named too."""
-    from lumos_edge.cli.progress import pull_progress
+    from lumos_edge.cli.progress import bytes_progress
 
     store = Store()
     packs = [manifest.find_manifest(name) for name in names]
@@ -103,7 +103,7 @@ def rm(names: tuple[str, ...]) -> None:
         if sha256 in kept:
             click.echo(f"{file.file}: kept, {kept[sha256]} uses it too")
             continue
-        with pull_progress(file.file) as progress:
+        with bytes_progress(f"removing {file.file}") as progress:
             n_bytes = store.remove(file, progress)
         click.echo(f"{file.file}: {n_bytes:,} bytes freed" if n_bytes else f"{file.file}: was not there")
 

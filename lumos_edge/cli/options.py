@@ -138,8 +138,7 @@ class AgentOptions:
         if self.db:
             choice = loading.with_tools(choice, ("sql",))
         if self.knowledge:
-            # Each question depends on the answer before it, which the onetime formulation does not know.
-            choice = replace(loading.with_tools(choice, ("qa",)), formulation="iterative")
+            choice = loading.with_knowledge(choice)
         return replace(choice, n_ctx=self.n_ctx) if self.n_ctx else choice
 
     def settings(self, choice: ModelChoice, formulation: str) -> dict[str, Any]:
@@ -194,12 +193,11 @@ class AgentOptions:
         )
 
     def _resources(self) -> list[Resource]:
-        from lumos_edge.knowledge.library import Library
-        from lumos_edge.knowledge.pack import find_pack
+        from lumos_edge import loading
         from lumos_edge.sql.database import Database
 
         if self.knowledge:
-            return [Library([find_pack(name) for name in self.knowledge])]
+            return [loading.open_knowledge(self.knowledge)]
         return [Database.open(self.db)] if self.db else []
 
 
@@ -221,13 +219,13 @@ def _say(message: str) -> None:
 
 def _pulled(name: str | None) -> Any:
     """The manifest of the pack, its files there."""
-    from lumos_edge.cli.progress import pull_progress
+    from lumos_edge.cli.progress import bytes_progress
     from lumos_edge.manifest import default_pack, find_manifest
     from lumos_edge.store import Store
 
     manifest = find_manifest(name or default_pack())
     store = Store()
     if not all(file in store for file in manifest.files):
-        with pull_progress(f"pulling {manifest.name}") as progress:
+        with bytes_progress(f"pulling {manifest.name}") as progress:
             store.pull(manifest, progress)
     return manifest

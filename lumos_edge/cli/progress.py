@@ -21,8 +21,8 @@ _SHOWN_EVERY_S = 0.1
 
 
 @contextmanager
-def pull_progress(title: str) -> Iterator[Progress]:
-    """The Progress that shows one pull."""
+def bytes_progress(title: str) -> Iterator[Progress]:
+    """The Progress of what `title` says is done with bytes whose number is known: "pulling nano"."""
     if not sys.stderr.isatty():
         yield _Lines(title)
         return
@@ -113,7 +113,7 @@ class _Lines:
     def at(self, n_bytes: int, size_bytes: int) -> None:
         if not self._has_begun:
             resumed = f", {n_bytes:,} already there" if n_bytes else ""
-            self.say(f"{self._title}: pulling {size_bytes:,} bytes{resumed}")
+            self.say(f"{self._title}: {size_bytes:,} bytes{resumed}")
         self._has_begun = n_bytes < size_bytes
         if n_bytes == size_bytes:
             self.say(f"{self._title}: complete")

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from lumos_edge.knowledge.passage import Passage
-    from lumos_edge.trajectory import Trajectory
     from lumos_edge.values import Cell, Rows, Value
 
 _MAX_ROWS = 100
@@ -19,18 +18,6 @@ def answer_text(value: Value) -> str:
     from lumos_edge.values import Rows
 
     return _table(value) if isinstance(value, Rows) else str(value)
-
-
-def supporting(trajectory: Trajectory) -> tuple[Passage, ...]:
-    """The passages that the answer rests on: its own, or for one that was computed, those of the answers before it."""
-    from lumos_edge.values import Answer
-
-    own = trajectory.answer
-    if isinstance(own, Answer) and own.passages:
-        return own.passages
-    results = (result for step in trajectory.steps if step.done for result in step.done.results)
-    answers = (value for result in results for value in result.values if isinstance(value, Answer))
-    return tuple(dict.fromkeys(passage for answer in answers for passage in answer.passages))
 
 
 def source_text(passage: Passage) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from lumos_edge.actions import parse_actions
-from lumos_edge.cli.table import source_text, supporting
+from lumos_edge.cli.table import source_text
 from lumos_edge.knowledge.passage import Passage
 from lumos_edge.loading import ModelChoice, with_tools
 from lumos_edge.trajectory import Attempt, Result, Step, Subgoal, Task, Trajectory
@@ -65,11 +65,11 @@ def _trajectory(answer: Answer | Number) -> Trajectory:
 
 
 def test_an_answer_rests_on_its_own_passages() -> None:
-    assert supporting(_trajectory(Answer("16", "How many?", (KHAN,)))) == (KHAN,)
+    assert _trajectory(Answer("16", "How many?", (KHAN,))).sources == (KHAN,)
 
 
 def test_a_computed_answer_rests_on_those_of_the_answers_before_it() -> None:
-    assert supporting(_trajectory(Number(Fraction(1)))) == (CAESAR, KHAN)
+    assert _trajectory(Number(Fraction(1))).sources == (CAESAR, KHAN)
 
 
 def test_a_passage_controls_no_terminal() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pty
 import re
@@ -28,6 +29,27 @@ def test_every_line_of_a_pipe_is_a_question(run: Command, tiny: Path) -> None:
     assert not (data_folder() / "chat-history").exists()
 
 
+def test_an_attached_folder_is_answered_from(run: Command, tiny: Path, tmp_path: Path) -> None:
+    notes = tmp_path / "notes"
+    notes.mkdir()
+    (notes / "boiler.md").write_text("The boiler was serviced in May 2024.")
+    trace = tmp_path / "run.jsonl"
+    lines = [
+        f"/attach {notes}",
+        f"/attach {notes / 'boiler.md'}",
+        "When was the boiler serviced?",
+        f"/trace {trace}",
+    ]
+    done = run("chat", *MODEL, tiny, "--max-tokens", "200", input="\n".join(lines))
+    said = done.stderr.splitlines()
+    assert re.fullmatch(r"reading notes: 36 bytes", said[0])
+    assert any(re.fullmatch(r"answers come from notes-\w{8}", line) for line in said), said
+    assert any(re.fullmatch(r"answers come from notes-\w{8}, boiler-\w{8}", line) for line in said), said
+    written = json.loads(trace.read_text().splitlines()[0])
+    assert (written["tools"], written["formulation"]) == (["qa"], "iterative")
+    assert written["question"] == "When was the boiler serviced?"
+
+
 def test_what_goes_wrong_is_one_line_and_the_next_question_follows(
     run: Command, tiny: Path, tool_that: Callable[[str], None]
 ) -> None:
@@ -36,7 +58,8 @@ def test_what_goes_wrong_is_one_line_and_the_next_question_follows(
         QUESTION,
         "/sing",
         "/pack nope",
-        "/attach x.txt",
+        "/attach",
+        "/attach nothing",
         "/attach nowhere.py",
         "/trace",
         "a\x7fb",
@@ -49,7 +72,8 @@ def test_what_goes_wrong_is_one_line_and_the_next_question_follows(
         "no answer: R1 = Act",
         "there is no /sing; there are /attach, /domain",
         "no model pack 'nope'",
-        "/attach takes a Python file",
+        "/attach takes a Python file, a folder or file",
+        "no knowledge pack 'nothing'; installed: none",
         "there is no file nowhere.py",
         # A question was asked, so only the file is missing.
         "/trace takes a file",

@@ -107,7 +107,10 @@ def test_pull_prints_the_path_and_reports_on_stderr(run: Run, mine: Path) -> Non
     path = data_folder() / "models" / SHA256[:16] / "mine.gguf"
     assert (done.returncode, done.stdout) == (0, f"{path}\n")
     assert path.read_bytes() == CONTENT
-    assert done.stderr.splitlines() == [f"mine: pulling {len(CONTENT):,} bytes", "mine: complete"]
+    assert done.stderr.splitlines() == [
+        f"pulling mine: {len(CONTENT):,} bytes",
+        "pulling mine: complete",
+    ]
     assert run("path", "mine").stdout == f"{path}\n"
 
 

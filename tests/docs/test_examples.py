@@ -51,6 +51,8 @@ def test_every_example_runs(examples: list[Path], nano_path: Path) -> None:
     assert nano_path.is_file()
     command = [sys.executable, "-c", RUN, *map(str, examples)]
     environment = {**os.environ, "LUMOS_EDGE_OFFLINE": "1"}
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    done = subprocess.run(
+        command, cwd=examples[0].parent, capture_output=True, text=True, check=False, env=environment
+    )
     assert (done.returncode, done.stderr) == (0, "")
     assert [line for line in done.stdout.splitlines() if line.endswith(".py")] == list(map(str, examples))
