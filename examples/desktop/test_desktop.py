@@ -133,8 +133,7 @@ def test_sources_are_plain_text(window: Window) -> None:
         Finished(Trajectory(Task("When?"), "iterative", (), Answer("<u>May</u>", "When?", (passage,))))
     )
     assert window.sources.isVisible()
-    source = window.sources.topLevelItem(0)
-    assert (source.text(0), source.child(0).text(0)) == (passage.title, passage.text)
+    assert window.sources.toPlainText() == "<b>Boiler</b> (boiler.md)\nServiced in <i>May 2024</i>."
     assert window.answer.text() == "<u>May</u>"
     assert window.answer.textFormat().name == "PlainText"
 

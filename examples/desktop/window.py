@@ -16,6 +16,7 @@ from PySide6.QtWidgets import (
     QHeaderView,
     QLabel,
     QLineEdit,
+    QPlainTextEdit,
     QProgressBar,
     QPushButton,
     QSplitter,
@@ -73,6 +74,8 @@ class Steps(QTreeWidget):
             self._end_writing()
             for action in event.actions:
                 self._actions[str(action)] = self._add(f"    {action}")
+        elif isinstance(event, Finished):
+            self._end_writing()  # "I will stop planning."
         elif isinstance(event, Executed):
             self._set_result(event.action, str(event.result), bool(event.result.error))
 
@@ -124,7 +127,7 @@ class Window(QWidget):
         self.detach = QPushButton("Detach")
         self.steps = Steps()
         self.answer = QLabel()
-        self.sources = QTreeWidget()
+        self.sources = QPlainTextEdit()
         self.progress = QProgressBar()
         self.state = QLabel()
         self.question = QLineEdit()
@@ -150,8 +153,7 @@ class Window(QWidget):
         self.answer.setFont(font)
         self.folders.setTextFormat(Qt.TextFormat.PlainText)
         self.state.setTextFormat(Qt.TextFormat.PlainText)
-        self.sources.setHeaderLabels(["Source"])
-        self.sources.setWordWrap(True)
+        self.sources.setReadOnly(True)
         self.sources.hide()
         # A bar that comes and goes moves nothing.
         shape = self.progress.sizePolicy()
@@ -260,14 +262,12 @@ class Window(QWidget):
         self.folders.setText(names or "No folder attached")
 
     def _show_sources(self, trajectory: Trajectory | None) -> None:
-        self.sources.clear()
-        for passage in trajectory.sources if trajectory else ():
-            item = QTreeWidgetItem([passage.title])
-            item.setToolTip(0, passage.source)
-            item.addChild(QTreeWidgetItem([passage.text]))
-            self.sources.addTopLevelItem(item)
-            item.setExpanded(True)
-        self.sources.setVisible(self.sources.topLevelItemCount() > 0)
+        passages = trajectory.sources if trajectory else ()
+        texts = [
+            f"{passage.title} ({passage.source or passage.pack})\n{passage.text}" for passage in passages
+        ]
+        self.sources.setPlainText("\n\n".join(texts))
+        self.sources.setVisible(bool(passages))
 
     def _list_packs(self) -> None:
         """Which packs there are; the chosen one stays, at first one that is on this machine."""
