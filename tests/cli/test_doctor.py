@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from lumos_edge.engine import PINNED_BINDING
-from lumos_edge.resources import cache_folder, config_folder, content_folder, data_folder
+from lumos_edge.resources import config_folder, content_folder, data_folder
 from tests.cli.conftest import Command, error_line
 
 
@@ -51,7 +51,6 @@ def test_a_sound_machine_is_exit_code_0(run: Command) -> None:
     assert re.fullmatch(r"[\d.]+ GiB", found["memory"])
     assert re.fullmatch(r"pulled; decodes fastest with n_threads = [1-9]\d*", found["pack own"])
     assert found["pack base (default)"] == "not pulled; `ask` pulls it on first use"
-    assert (cache_folder() / "speed.json").is_file()
 
 
 @pytest.mark.usefixtures("pulled")
