@@ -9,8 +9,9 @@ Source of both: Agent Lumos, arXiv 2311.05657, section 2.3.
 
 from __future__ import annotations
 
+import functools
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,12 +19,15 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from lumos_edge import loading
-from lumos_edge.engine import Completion, Engine, Grammar, Prompt, Sampling
+from lumos_edge.engine import N_PARALLEL, Completion, Engine, Grammar, Prompt, Sampling
+from lumos_edge.engine.recorded import Recorded, RecordingEngine
 from lumos_edge.errors import (
     BudgetExceeded,
     Cancelled,
     Closed,
+    ContextWindowExceeded,
     DeadlineExceeded,
+    GrammarError,
     NoAnswer,
     RepeatedActions,
     StepError,
@@ -59,6 +63,7 @@ from lumos_edge.values import Answer, Boolean, Value
 
 if TYPE_CHECKING:
     from lumos_edge.engine.binding import Model
+    from lumos_edge.engine.parallel import ParallelEngine
 
 T = TypeVar("T")
 
@@ -221,8 +226,11 @@ class Agent:
     ) -> None:
         self.close()
 
-    def with_engine(self, engine: Engine) -> Agent:
-        """The same agent on another engine, such as one that records this one's completions; its runs queue here."""
+    def with_engine(self, engine: Engine, sampling: Sampling | None = None) -> Agent:
+        """The same agent on another engine, such as one that records this one's completions; its runs queue here.
+
+        `sampling` is planner's and grounder's, when it is another one.
+        """
         other = Agent(
             engine,
             self.planner_template,
@@ -230,7 +238,7 @@ class Agent:
             self.toolbox,
             formulation=self.formulation,
             budget=self.budget,
-            sampling=self.sampling,
+            sampling=sampling or self.sampling,
             reader=self.reader,
         )
         other._queue = self._queue
@@ -248,6 +256,26 @@ class Agent:
         assert trajectory is not None
         return trajectory
 
+    def ask_many(self, tasks: Iterable[Task | str], *, n_parallel: int = N_PARALLEL) -> Run[Trajectory]:
+        """The trajectories of many tasks in their order, `n_parallel` of them worked on at a time.
+
+        Their completions are decoded together, which is faster than in turn, in one thread: no two tools work at once,
+        and the same tasks give the same answers. A task is taken when there is room for it. What ends one alone (an
+        exceeded budget or context window, a question that cannot be one) is its trajectory's `error`. Each has the
+        agent's budget; its time limit goes on while the others are worked on. All are one run in the agent's queue.
+
+        Memory: `ParallelEngine` says it. On an engine other than a LlamaEngine they are answered in turn. Raises
+        ValueError for `n_parallel` below 1; reading raises Cancelled, Closed, EngineError, ValueError (see `run`).
+        """
+        requests = ((Task(task) if isinstance(task, str) else task, self.sampling) for task in tasks)
+        many = _Many(self, requests, n_parallel)
+        return Run(self._queue, lambda: (answered.trajectory for answered in many.run()), many.stop)
+
+    def run_many(self, requests: Iterable[tuple[Task, Sampling]], n_parallel: int) -> Run[Answered]:
+        """What `ask_many` does, for tasks with a sampling each, with what every run cost."""
+        many = _Many(self, requests, n_parallel)
+        return Run(self._queue, many.run, many.stop)
+
     def run(self, task: Task | str) -> Run[Event]:
         """The events of a run as they happen, `Finished` last. Raises ValueError for an empty or overlong question.
 
@@ -255,20 +283,15 @@ class Agent:
         EngineError, ValueError (this thread is in the middle of another run of this agent, and would wait for ever).
         """
         task = Task(task) if isinstance(task, str) else task
-        if not task.question.strip():
-            raise ValueError("the question is empty")
-        if len(task.question) > MAX_QUESTION:
-            raise ValueError(
-                f"the question has {len(task.question):,} characters, at most {MAX_QUESTION:,} are taken"
-            )
-        return Run(self._queue, lambda: self._events(task), self._stop)
+        if problem := _problem(task):
+            raise ValueError(problem)
+        return Run(self._queue, lambda: self._events(_Run(self, task)), self._stop)
 
     def _stop(self) -> None:
         self.engine.cancel()
         self.executor.cancel()
 
-    def _events(self, task: Task) -> Generator[Event, None, None]:
-        run = _Run(self, task)
+    def _events(self, run: _Run) -> Generator[Event, None, None]:
         try:
             yield from run.within_time(run.onetime() if self.formulation == "onetime" else run.iterative())
         except StepError as error:
@@ -288,6 +311,76 @@ class Agent:
         """Raise `Cancelled` when the run in progress is: a `stop` between two completions had nothing to stop."""
         if self._queue.is_cancelled:
             raise Cancelled("cancelled")
+
+
+def _problem(task: Task) -> str:
+    """Why the task's question cannot be one; "" when it can."""
+    if not task.question.strip():
+        return "the question is empty"
+    if len(task.question) > MAX_QUESTION:
+        return f"the question has {len(task.question):,} characters, at most {MAX_QUESTION:,} are taken"
+    return ""
+
+
+@dataclass(frozen=True)
+class Answered:
+    """One run of many: its trajectory, what its modules wrote, and the seconds from its beginning to its end."""
+
+    trajectory: Trajectory
+    completions: tuple[Recorded, ...]
+    seconds: float
+
+
+class _Many:
+    """Runs of an agent that are worked on together."""
+
+    def __init__(self, agent: Agent, requests: Iterable[tuple[Task, Sampling]], n_parallel: int) -> None:
+        if n_parallel < 1:
+            raise ValueError(f"n_parallel must be at least 1, not {n_parallel}")
+        self._agent = agent
+        self._requests = requests
+        self._n_parallel = n_parallel
+        self._parallel: ParallelEngine | None = None
+        self._running: list[Agent] = []
+
+    def run(self) -> Generator[Answered, None, None]:
+        """The runs in the order of the requests."""
+        from lumos_edge.engine.llama import LlamaEngine
+        from lumos_edge.engine.parallel import ParallelEngine, in_turn
+
+        works = (functools.partial(self._work, task, sampling) for task, sampling in self._requests)
+        engine = self._agent.engine
+        if self._n_parallel == 1 or not isinstance(engine, LlamaEngine):
+            yield from in_turn(engine, works)
+            return
+        with closing(ParallelEngine(engine, self._n_parallel)) as self._parallel:
+            yield from self._parallel.run(works)
+
+    def stop(self) -> None:
+        """Stop what is being evaluated, and the tool that works."""
+        (self._parallel or self._agent.engine).cancel()
+        for agent in [*self._running]:
+            agent.executor.cancel()
+
+    def _work(self, task: Task, sampling: Sampling, engine: Engine) -> Generator[Event, None, Answered]:
+        """One run on an engine; what ends it alone is its trajectory's error."""
+        completions: list[Recorded] = []
+        agent = self._agent.with_engine(RecordingEngine(engine, completions.append), sampling)
+        run = _Run(agent, task)
+        trajectory = run.trajectory(None, ValueError.__name__, _problem(task))
+        self._running.append(agent)
+        try:
+            for event in agent._events(run) if not _problem(task) else ():
+                if isinstance(event, Finished):
+                    trajectory = event.trajectory
+                yield event
+        except BudgetExceeded:
+            pass  # its trajectory says so
+        except (ContextWindowExceeded, GrammarError) as error:
+            trajectory = run.trajectory(None, type(error).__name__, str(error))
+        finally:
+            self._running.remove(agent)
+        return Answered(trajectory, tuple(completions), time.monotonic() - run.started)
 
 
 class _ReaderEngine:

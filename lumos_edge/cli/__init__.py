@@ -16,6 +16,7 @@ from lumos_edge.errors import Cancelled, LumosError
 # The summary stands here and not in the command's module, so that --help imports none of them.
 _COMMANDS = {
     "ask": "Answer a question.",
+    "batch": "Answer a file of questions.",
     "chat": "Answer question after question.",
     "completion": "Print the completion script of a shell.",
     "convert": "Turn trained weights into GGUF models and adapters, and prove that they say the same.",

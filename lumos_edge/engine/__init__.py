@@ -17,6 +17,10 @@ PINNED_BINDING = "0.3.36"
 """The version of llama-cpp-python whose struct layouts `binding.py` fills."""
 
 
+N_PARALLEL = 8
+"""Runs that are decoded together where nothing else is said: benchmarks/LOG.md, 2026-11-27."""
+
+
 @dataclass(frozen=True)
 class Control:
     """A control token of the vocabulary by its text, such as `<|im_end|>`.

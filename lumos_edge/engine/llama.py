@@ -1,44 +1,26 @@
 """The engine on llama.cpp: one base model, and for each module one context with its own adapter and KV cache.
 
-A KV cache is append-only as long as a module's conversation is: the tokens it shares with the next prompt are
-never evaluated again. The decode loop is in `decoding.py`; here it is driven.
+What a conversation has in the cache is `conversation`'s matter, the decode loop is in `decoding`.
 """
 
 from __future__ import annotations
 
 import threading
-import time
-import zlib
 from collections.abc import Generator, Mapping, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
-
-import numpy as np
 
 from lumos_edge.engine import Completion, Grammar, Prompt, Sampling
 from lumos_edge.engine.binding import Adapter, CancelFlag, Model
-from lumos_edge.engine.context import Context, Evaluation, Rows, n_common
-from lumos_edge.engine.decoding import Decoding, Steps, Vocabulary
-from lumos_edge.engine.drafts import MAX_DRAFT, Acceptance, Drafts
+from lumos_edge.engine.context import Context, n_common
+from lumos_edge.engine.conversation import Conversation, drive
+from lumos_edge.engine.decoding import Vocabulary
+from lumos_edge.engine.drafts import MAX_DRAFT, Acceptance
 from lumos_edge.engine.pieces import PieceTokens
 from lumos_edge.engine.prefix import MIN_TOKENS, PrefixStates
-from lumos_edge.engine.sampling import Sampler
-from lumos_edge.engine.threads import ALIKE, Speed, ThreadPace, measured_speed
-from lumos_edge.errors import AdapterMismatch, ContextWindowExceeded, EngineError, ModelLoadError
+from lumos_edge.engine.threads import Speed, ThreadPace, measured_speed
+from lumos_edge.errors import AdapterMismatch, EngineError, ModelLoadError
 from lumos_edge.resources import cache_folder
 from lumos_edge.trajectory import Module
-
-
-@dataclass
-class _Conversation:
-    """A module's conversation: where it is in the KV cache, and what is known of it."""
-
-    context: Context
-    pieces: PieceTokens
-    acceptance: Acceptance
-    prefix: list[int]
-    """What its prompts begin with; [] when that is not known or not worth a file."""
-    states: PrefixStates
 
 
 class LlamaEngine:
@@ -78,7 +60,8 @@ class LlamaEngine:
             raise
         self._vocabulary = Vocabulary(self.model)
         self._has_drafts = has_drafts and not self.model.is_recurrent
-        self._conversations: dict[Module, _Conversation] = {}
+        self._conversations: dict[Module, Conversation] = {}
+        self._contexts: list[Context] = []
         self._prefixes: dict[Module, list[int]] = {}
         self._flag = CancelFlag()
         self._lock = threading.Lock()
@@ -122,31 +105,9 @@ class LlamaEngine:
         with self._lock:
             self._flag.clear()
             conversation = self._conversation(module)
-            tokens = conversation.pieces.of(prompt)
-            if len(tokens) + max_tokens > self.n_ctx:
-                raise ContextWindowExceeded(len(tokens) + max_tokens, self.n_ctx)
-            started = time.perf_counter()
-            n_cached, n_computed = self._reuse(conversation, tokens)
-            prefix_s = time.perf_counter() - started
-            digest = zlib.crc32(np.asarray(tokens, dtype=np.int32).tobytes())
-            decoding = Decoding(
-                self._vocabulary,
-                tokens,
-                n_cached,
-                Sampler(sampling, digest),
-                Drafts(conversation.acceptance, tokens) if self._has_drafts else None,
-            )
-            completion = yield from self._drive(conversation.context, decoding.steps(grammar, max_tokens))
-            completion = replace(
-                completion,
-                n_reused=completion.n_reused - n_computed,
-                n_prefilled=completion.n_prefilled + n_computed,
-                prefill_s=completion.prefill_s + prefix_s,
-            )
-            conversation.pieces.add(
-                completion.text, self._vocabulary.text_tokens(completion.text, decoding.written)
-            )
-            return completion
+            tokens = conversation.tokens(prompt, max_tokens)
+            steps = conversation.steps(tokens, grammar, max_tokens, sampling)
+            return (yield from drive(conversation.context, conversation.sequence, steps))
 
     def cancel(self) -> None:
         """See `Engine.cancel`. On the CPU a prefill stops within milliseconds, on Metal after its batch."""
@@ -159,77 +120,68 @@ class LlamaEngine:
                 return
             self._is_closed = True
             del self._vocabulary  # some 30 MB for a large vocabulary
-            for conversation in self._conversations.values():
-                conversation.context.close()
             self._conversations.clear()
+            for context in [*self._contexts]:
+                self.free(context)
             self.model.close()
 
     # -- contexts ---------------------------------------------------------------------------------------------------
 
-    def _conversation(self, module: Module) -> _Conversation:
+    def _conversation(self, module: Module) -> Conversation:
         if self._is_closed:
             raise EngineError("the engine is closed")
         if module not in self._conversations:
-            adapter = self.adapters.get(module)
-            context = Context(
-                self.model,
-                n_ctx=self.n_ctx,
-                flag=self._flag,
-                on_batch=self._keep_pace,
-                n_rows=1 + MAX_DRAFT if self._has_drafts else 1,
-                adapter=adapter,
-            )
-            context.set_n_threads(self._pace.n_threads, self._pace.n_threads_prefill)
-            weights = [self.model.path, *([adapter.path] if adapter else [])]
-            states = PrefixStates(cache_folder() / "prefixes", weights, [self.n_ctx])
-            self._conversations[module] = _Conversation(
-                context,
-                PieceTokens(self.model),
-                Acceptance(self.speed.costs),
-                self._prefixes.get(module, []),
-                states,
+            n_rows = 1 + MAX_DRAFT if self._has_drafts else 1
+            context = self.new_context(module, self._flag, n_rows=n_rows)
+            self._conversations[module] = self.new_conversation(
+                module, context, 0, has_drafts=self._has_drafts
             )
         return self._conversations[module]
 
-    def _reuse(self, conversation: _Conversation, tokens: list[int]) -> tuple[int, int]:
-        """How many of the prompt's first tokens the KV cache holds, and how many of these were evaluated for it now."""
-        context, prefix = conversation.context, conversation.prefix
-        n_cached = context.n_common(0, tokens)
-        n_prefix = n_common(prefix, tokens)
-        if n_prefix <= n_cached or n_prefix < len(prefix) // 2:
-            return n_cached, 0
-        state = conversation.states.load(prefix)
-        if state is not None and context.restore(0, state, prefix):
-            return n_prefix, 0
-        n_cached = context.n_common(0, prefix)
-        context.evaluate({0: Evaluation(n_cached, prefix[n_cached:])})
-        conversation.states.save(prefix, context.state(0))
-        return n_prefix, len(prefix) - n_cached
+    def new_context(
+        self, module: Module, flag: CancelFlag, *, n_rows: int, n_sequences: int = 1, n_cells: int = 0
+    ) -> Context:
+        """A context for conversations of the module, and of those with the same adapter; `free` frees it."""
+        context = Context(
+            self.model,
+            n_ctx=self.n_ctx,
+            flag=flag,
+            on_batch=self._keep_pace,
+            n_rows=n_rows,
+            n_sequences=n_sequences,
+            n_cells=n_cells,
+            adapter=self.adapters.get(module),
+        )
+        context.set_n_threads(self._pace.n_threads, self._pace.n_threads_prefill)
+        self._contexts.append(context)
+        return context
 
-    def _drive(self, context: Context, steps: Steps) -> Generator[str, None, Completion]:
-        """Evaluate what the loop asks for; yields its text."""
-        rows: Rows | None = None
-        while True:
-            try:
-                step = steps.send(rows)
-            except StopIteration as end:
-                completion: Completion = end.value
-                return completion
-            rows = None
-            if isinstance(step, Evaluation):
-                rows = context.evaluate({0: step})[0]
-            else:
-                yield step
+    def new_conversation(
+        self, module: Module, context: Context, sequence: int, *, has_drafts: bool
+    ) -> Conversation:
+        """A conversation of the module in a sequence of such a context."""
+        weights = [self.model.path, *([context.adapter.path] if context.adapter else [])]
+        return Conversation(
+            self._vocabulary,
+            context,
+            sequence,
+            PieceTokens(self.model),
+            self._prefixes.get(module, []),
+            PrefixStates(cache_folder() / "prefixes", weights, [self.n_ctx]),
+            Acceptance(self.speed.costs) if has_drafts else None,
+        )
+
+    def free(self, context: Context) -> None:
+        """Give a context's memory back."""
+        self._contexts.remove(context)
+        context.close()
 
     def _keep_pace(self, n_tokens: int, seconds: float) -> None:
         """Adapt the number of threads to how long a batch took; a number that the user chose stays."""
         if not self._gives_way:
             return
         before = self._pace.n_threads
-        if n_tokens == 1:
-            self._pace.step(seconds)
-        elif n_tokens > ALIKE:
-            self._pace.prefill(seconds, n_tokens)
+        self._pace.note(n_tokens, seconds)
         if self._pace.n_threads != before:
-            for conversation in self._conversations.values():
-                conversation.context.set_n_threads(self._pace.n_threads, self._pace.n_threads_prefill)
+            for context in self._contexts:
+                context.set_n_threads(self._pace.n_threads, self._pace.n_threads_prefill)

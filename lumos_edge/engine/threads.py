@@ -83,8 +83,9 @@ class ThreadPace:
     def __init__(self, speed: Speed) -> None:
         self.n_threads = self._all = speed.n_threads
         self._speed = speed
-        self._fastest_s = float("inf")
-        self._recent_s = 0.0
+        self._unit_s: dict[int, float] = {}  # for each number of tokens, in which the times below are
+        self._fastest: dict[int, float] = {}
+        self._recent = 0.0
         self._n_slow = 0
         self._n_steps = 0
 
@@ -93,36 +94,44 @@ class ThreadPace:
         """Threads for the next batch of a prompt."""
         return self._speed.n_threads_prefill if self.n_threads == self._all else self.n_threads
 
+    def note(self, n_tokens: int, seconds: float) -> None:
+        """Take note of how long a batch took."""
+        if n_tokens < _N_PREFILL:
+            self.step(seconds, n_tokens)
+        else:
+            self.prefill(seconds, n_tokens)
+
     def prefill(self, seconds: float, n_tokens: int) -> None:
         """Take note of a prompt's batch of many tokens."""
         expected_s = n_tokens * self._speed.prefill_token_s
         if expected_s and seconds > self._SLOWER_PREFILL * expected_s and self.n_threads == self._all > 1:
-            self._recent_s = 0.0
+            self._recent = 0.0
             self._use(self._all // 2)
 
-    def step(self, seconds: float) -> int:
-        """Take note of one decoded token's time; returns the number of threads for the next."""
+    def step(self, seconds: float, n_tokens: int = 1) -> int:
+        """Take note of the time of few tokens, of one run or of several; returns the number of threads for the next."""
         self._n_steps += 1
+        time = seconds / self._unit_s.setdefault(n_tokens, seconds)
         if self.n_threads == self._all:
-            self._with_all(seconds)
+            self._with_all(time, n_tokens)
         else:
-            self._recent_s = 0.8 * self._recent_s + 0.2 * seconds if self._recent_s else seconds
+            self._recent = 0.8 * self._recent + 0.2 * time if self._recent else time
             if self._n_steps >= self._PROBE_EVERY:
                 self._use(self._all)
         return self.n_threads
 
-    def _with_all(self, seconds: float) -> None:
-        if self._recent_s and self._n_steps <= self._N_PROBE:
+    def _with_all(self, time: float, n_tokens: int) -> None:
+        if self._recent and self._n_steps <= self._N_PROBE:
             # A try with all threads: they stay when they are faster now than fewer were.
-            if seconds < 0.9 * self._recent_s:
-                self._recent_s = 0.0
+            if time < 0.9 * self._recent:
+                self._recent = 0.0
             elif self._n_steps == self._N_PROBE:
                 self._use(max(1, self._all // 2))
             return
-        self._fastest_s = min(self._fastest_s, seconds)
-        self._n_slow = self._n_slow + 1 if seconds > self._SLOWER * self._fastest_s else 0
+        self._fastest[n_tokens] = min(self._fastest.get(n_tokens, time), time)
+        self._n_slow = self._n_slow + 1 if time > self._SLOWER * self._fastest[n_tokens] else 0
         if self._n_slow >= self._N_SLOW and self._all > 1:
-            self._recent_s = 0.0
+            self._recent = 0.0
             self._use(self._all // 2)
 
     def _use(self, n_threads: int) -> None:

@@ -17,6 +17,7 @@ from tests.cli.conftest import MODEL, Command, Start, error_line
 
 COMMANDS = (
     "ask",
+    "batch",
     "chat",
     "completion",
     "convert",
