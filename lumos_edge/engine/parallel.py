@@ -137,8 +137,8 @@ class ParallelEngine:
     """Does at most `n_slots` runs at once, in contexts of its own; weights, grammars and readers are `engine`'s.
 
     Memory: in each context (one for each adapter among planner's and grounder's) the cells of a context window and 512
-    more for each slot; a cell is 23 KB at 135M, 12 KB at 0.5B and 28 KB at 1.5B. A completion that finds no room waits till another one has ended. Nothing is drafted. A
-    recurrent model has one slot: nothing of its past can be copied.
+    more for each slot; a cell is 23 KB at 135M, 12 KB at 0.5B and 28 KB at 1.5B. A completion that finds no room waits
+    till another one has ended. Nothing is drafted. A recurrent model has one slot: nothing of its past can be copied.
     """
 
     def __init__(self, engine: LlamaEngine, n_slots: int) -> None:
