@@ -10,7 +10,7 @@ from lumos_edge.errors import StepError
 from lumos_edge.maths.evaluation import evaluate
 from lumos_edge.maths.formula import Constant
 from lumos_edge.maths.parser import parse
-from lumos_edge.values import Cell, Rows
+from lumos_edge.values import Cell, Rows, Value
 
 _TRUTHS = {"yes": True, "true": True, "no": False, "false": False}
 _UNITS = re.compile(r"^[\s$€£]+|[\s.%$€£]+$")
@@ -29,6 +29,15 @@ def is_correct(answer: str, expected: str) -> bool:
         return _plain(answer) == _plain(expected)
     decimals = len(_plain(expected).rpartition(".")[2]) if "." in expected else 0
     return found == wanted or (decimals > 0 and round(found, decimals) == wanted)
+
+
+def is_same_answer(one: Value | None, other: Value | None) -> bool:
+    """Whether two answers of equal standing are the same; that of fewer decimals says how exactly."""
+    if one is None or other is None:
+        return one is other
+    if isinstance(one, Rows) and isinstance(other, Rows):
+        return is_correct_rows(one, other, is_ordered=False)
+    return is_correct(str(one), str(other)) or is_correct(str(other), str(one))
 
 
 def is_correct_rows(answer: Rows, expected: Rows, *, is_ordered: bool) -> bool:

@@ -2,6 +2,8 @@
 
 Line 1 is the `run` (version, model, formulation, templates, tools, budget, sampling, question), then comes one line
 for each `completion` as it is finished, last the `trajectory`. A run that was interrupted lacks the last line.
+
+Of a task that was sampled several times each sample is there in this way, and last the `vote`.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from lumos_edge import __version__, templates, trajectory
-from lumos_edge.agent import Agent, Budget
+from lumos_edge.agent import Agent, Answered, Budget
 from lumos_edge.engine import Engine, Sampling
 from lumos_edge.engine.recorded import Recorded, RecordingEngine, ReplayEngine
 from lumos_edge.errors import BudgetExceeded, TraceError
@@ -39,6 +41,17 @@ def record(
         if isinstance(event, Finished):
             keep({"record": "trajectory", **trajectory.write_json(event.trajectory)})
         yield event
+
+
+def records_of(
+    agent: Agent, answered: Answered, sampling: Sampling, n_samples: int, model: dict[str, Any]
+) -> Iterator[dict[str, Any]]:
+    """The records of one of a task's samples."""
+    description = _describe(agent, answered.trajectory.task, model)
+    yield {"record": "run", **description, "sampling": asdict(sampling), "n_samples": n_samples}
+    for recorded in answered.completions:
+        yield {"record": "completion", **recorded.write_json()}
+    yield {"record": "trajectory", **trajectory.write_json(answered.trajectory)}
 
 
 def _describe(agent: Agent, task: Task, model: dict[str, Any]) -> dict[str, Any]:
@@ -87,11 +100,17 @@ def _read_reader(data: dict[str, Any], engine: Engine) -> Reader:
 
 @dataclass(frozen=True)
 class Trace:
-    """A trace as read. `trajectory` is None when the recorded run did not finish."""
+    """A trace as read. `trajectory` is None when the recorded run did not finish.
+
+    Of a task that was sampled several times it is the sample whose answer won; `samples` are all of them, and `vote` is
+    what was counted (see `voting.Vote.write_json`), None where the samples are not all there.
+    """
 
     run: dict[str, Any]
     completions: tuple[Recorded, ...]
     trajectory: Trajectory | None
+    samples: tuple[Trace, ...] = ()
+    vote: dict[str, Any] | None = None
 
     def agent(self, engine: Engine) -> Agent:
         """The agent of the recorded run on another engine; raises TraceError, ToolPackError."""
@@ -156,24 +175,32 @@ def read(path: Path) -> Trace:
 
 def of_records(records: Iterable[Mapping[str, Any]]) -> Trace:
     """The trace that `record` made of a run; raises TraceError with the number of the record at fault."""
-    run: dict[str, Any] = {}
-    completions: list[Recorded] = []
-    finished = None
+    runs: list[Trace] = []
+    vote: dict[str, Any] | None = None
+    winner: Trace | None = None
     for number, record in enumerate(records, 1):
         try:
             data = dict(record)
             kind = data.pop("record")
             if kind == "run" and isinstance(data["question"], str):
-                run = data
+                runs.append(Trace(data, (), None))
             elif kind == "completion":
-                completions.append(Recorded.read_json(data))
+                item = Recorded.read_json(data)
+                runs[-1] = replace(runs[-1], completions=(*runs[-1].completions, item))
             elif kind == "trajectory":
-                finished = trajectory.read_json(data)
-        except (ValueError, KeyError, TypeError) as error:
+                runs[-1] = replace(runs[-1], trajectory=trajectory.read_json(data))
+            elif kind == "vote":
+                vote, winner = data, runs[data["winner"]]
+                list(zip(runs, data["answers"], data["votes"], strict=True))
+        except (ValueError, KeyError, TypeError, IndexError) as error:
             raise TraceError(f"record {number} is not of a run: {error}") from error
-    if not run:
+    if not runs:
         raise TraceError("there is no run record; expected it first")
-    return Trace(run, tuple(completions), finished)
+    if runs[-1].run.get("n_samples", 1) == 1:
+        return runs[-1]
+    if winner is None:
+        return replace(runs[0], trajectory=None, samples=tuple(runs))
+    return replace(winner, samples=tuple(runs), vote=vote)
 
 
 def replay(trace: Trace) -> Trajectory:

@@ -49,6 +49,7 @@ LAYERS = (
     "trace",
     "trace_page",
     "scoring",
+    "voting",
     "serving/*",
     "freezing/*",
     "cli/*",

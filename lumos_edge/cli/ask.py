@@ -15,14 +15,18 @@ import click
 
 from lumos_edge.cli.interrupt import interruptible
 from lumos_edge.cli.live import LiveRun
-from lumos_edge.cli.options import AgentOptions, agent_options
+from lumos_edge.cli.options import AgentOptions, agent_options, samples_option
 from lumos_edge.cli.page import PageOptions, page_options
 from lumos_edge.cli.table import answer_text, source_text
 
 if TYPE_CHECKING:
-    from lumos_edge.agent import Agent
+    from lumos_edge.agent import Agent, Answered
+    from lumos_edge.engine import Sampling
     from lumos_edge.loading import ModelChoice
     from lumos_edge.trajectory import Task, Trajectory
+    from lumos_edge.voting import Vote
+
+_MAX_PARALLEL = 16  # samples at a time: more of them make a batch hardly cheaper
 
 
 @click.command("ask")
@@ -35,6 +39,7 @@ if TYPE_CHECKING:
 @click.option(
     "--trace", "trace_file", type=click.Path(dir_okay=False, path_type=Path), help="Record the run here."
 )
+@samples_option
 @click.option("--sources", is_flag=True, help="Print the passages that support the answer below it.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document with the whole trajectory.")
 @click.option("--quiet", "-q", is_flag=True, help="Show no progress.")
@@ -44,6 +49,7 @@ def command(
     page: str | None,
     page_options: PageOptions,
     trace_file: Path | None,
+    samples: int,
     sources: bool,
     as_json: bool,
     quiet: bool,
@@ -73,7 +79,11 @@ def command(
             live.wait("planning")
         # Opened when the model is there: a run that never began overwrites no earlier trace.
         with _trace_file(trace_file) as file:
-            run = _Run(agent, choice, task, file, live)
+            run = (
+                _SampledRun(agent, choice, task, file, live, samples)
+                if samples > 1
+                else _Run(agent, choice, task, file, live)
+            )
             try:
                 interruptible(run.drain, run.agent.cancel)
             finally:
@@ -144,26 +154,27 @@ class _Run:
     ) -> None:
         self.agent = agent
         self.trajectory: Trajectory | None = None
-        self._choice = choice
-        self._task = task
-        self._completions: list[dict[str, Any]] = []
+        self.choice = choice
+        self.task = task
+        self.completions: list[dict[str, Any]] = []
+        self.live = live
         self._file = file
-        self._live = live
 
     def drain(self) -> None:
         """Run the task to its end. Raises what `Agent.run` raises, and OSError."""
         from lumos_edge import loading, trace
         from lumos_edge.trajectory import Finished
 
-        for event in trace.record(self.agent, self._task, loading.describe(self._choice), self._keep):
-            if self._live:
-                self._live.show(event)
+        for event in trace.record(self.agent, self.task, loading.describe(self.choice), self.keep):
+            if self.live:
+                self.live.show(event)
             if isinstance(event, Finished):
                 self.trajectory = event.trajectory
 
-    def _keep(self, record: dict[str, Any]) -> None:
+    def keep(self, record: dict[str, Any]) -> None:
+        """Take a record of the run; raises OSError."""
         if record["record"] == "completion":
-            self._completions.append({"module": record["module"], **record["completion"]})
+            self.completions.append({"module": record["module"], **record["completion"]})
         if self._file:
             self._file.write(json.dumps(record, ensure_ascii=False) + "\n")
             self._file.flush()  # what is written so far must survive whatever ends the run
@@ -174,11 +185,64 @@ class _Run:
 
         return {
             "answer": None if trajectory.answer is None else str(trajectory.answer),
-            "pack": self._choice.name,
+            "pack": self.choice.name,
             "sources": [asdict(passage) for passage in trajectory.sources],
             "trajectory": records.write_json(trajectory),
-            "completions": self._completions,
+            "completions": self.completions,
         }
+
+
+class _SampledRun(_Run):
+    """Several runs of the task, and the answer that most of them gave."""
+
+    def __init__(
+        self,
+        agent: Agent,
+        choice: ModelChoice,
+        task: Task,
+        file: TextIO | None,
+        live: LiveRun | None,
+        n_samples: int,
+    ) -> None:
+        super().__init__(agent, choice, task, file, live)
+        self._n_samples = n_samples
+        self._vote: Vote | None = None
+
+    def drain(self) -> None:
+        """Run all samples to their ends. Raises what `Agent.run_many` raises, and OSError."""
+        from lumos_edge import loading, trace
+        from lumos_edge.voting import samplings, vote
+
+        model, samples = loading.describe(self.choice), []
+        for sampling, answered in self._runs(samplings(self.agent.sampling, self._n_samples)):
+            samples.append(answered)
+            for record in trace.records_of(self.agent, answered, sampling, self._n_samples, model):
+                self.keep(record)
+            if self.live:
+                self.live.say(f"sample {len(samples)}: {_answer(answered.trajectory)}")
+        self._vote = vote(samples)
+        self.keep({"record": "vote", **self._vote.write_json()})
+        self.trajectory = self._vote.trajectory
+        if self.live:
+            self.live.say(f"{max(self._vote.votes)} of {self._n_samples}: {_answer(self.trajectory)}")
+
+    def _runs(self, samplings: list[Sampling]) -> Iterator[tuple[Sampling, Answered]]:
+        run = self.agent.run_many(
+            ((self.task, sampling) for sampling in samplings), min(self._n_samples, _MAX_PARALLEL)
+        )
+        return zip(samplings, run, strict=True)
+
+    def document(self, trajectory: Trajectory) -> dict[str, Any]:
+        """The runs as JSON data: the winner, and then all."""
+        from lumos_edge import trajectory as records
+
+        assert self._vote
+        trajectories = [records.write_json(sample.trajectory) for sample in self._vote.samples]
+        return {**super().document(trajectory), "samples": trajectories, "vote": self._vote.write_json()}
+
+
+def _answer(trajectory: Trajectory) -> str:
+    return f"no answer: {trajectory.message}" if trajectory.answer is None else answer_text(trajectory.answer)
 
 
 def _end(trajectory: Trajectory, as_json: bool, sources: bool) -> int:

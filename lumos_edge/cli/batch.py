@@ -25,7 +25,14 @@ from lumos_edge.cli.questions import (
 @click.command("batch")
 @file_options
 @agent_options
-def command(file: Path, options: AgentOptions, limit: int | None, output: Path | None, parallel: int) -> int:
+def command(
+    file: Path,
+    options: AgentOptions,
+    limit: int | None,
+    output: Path | None,
+    parallel: int,
+    samples: int,
+) -> int:
     """Answer every line of FILE (JSONL: {"question"}).
 
     The outcomes are printed in the order of the lines, a JSON document each. With --output they go into that file,
@@ -34,10 +41,11 @@ def command(file: Path, options: AgentOptions, limit: int | None, output: Path |
     questions = read_lines(file, _read_json, '{"question": ...}')[:limit]
     choice = options.choice()
     agent = options.agent(choice)
-    with Results(output, options.settings(choice, agent.formulation), Outcome) as results:
+    settings = {**options.settings(choice, agent.formulation), "samples": samples}
+    with Results(output, settings, Outcome) as results:
         todo = [question for question in questions if question not in results]
         with progress_bar(len(questions), len(questions) - len(todo)) as advance:
-            for outcome in answer_all(agent, todo, parallel):
+            for outcome in answer_all(agent, todo, parallel, samples):
                 results.add(outcome)
                 if not output:
                     _print(asdict(outcome))

@@ -25,7 +25,14 @@ from lumos_edge.cli.questions import (
 @click.command("eval")
 @file_options
 @agent_options
-def command(file: Path, options: AgentOptions, limit: int | None, output: Path | None, parallel: int) -> int:
+def command(
+    file: Path,
+    options: AgentOptions,
+    limit: int | None,
+    output: Path | None,
+    parallel: int,
+    samples: int,
+) -> int:
     """Answer every line of FILE (JSONL: {"question", "answer"}) and score the answers.
 
     Numbers are compared as numbers. With --output a run that was interrupted goes on where it stopped. The last
@@ -37,11 +44,12 @@ def command(file: Path, options: AgentOptions, limit: int | None, output: Path |
     examples = read_lines(file, _Example.read_json, expected)[:limit]
     choice = options.choice()
     agent = options.agent(choice)
-    with Results(output, options.settings(choice, agent.formulation), _Scored) as results:
+    settings = {**options.settings(choice, agent.formulation), "samples": samples}
+    with Results(output, settings, _Scored) as results:
         todo = [example for example in examples if example not in results]
         n_correct = 0
         with progress_bar(len(examples), len(examples) - len(todo)) as advance:
-            outcomes = answer_all(agent, todo, parallel)
+            outcomes = answer_all(agent, todo, parallel, samples)
             for n_done, (example, outcome) in enumerate(zip(todo, outcomes, strict=True), 1):
                 correct = outcome.answer is not None and is_correct(outcome.answer, example.answer)
                 results.add(_Scored(**asdict(outcome), expected=example.answer, correct=correct))

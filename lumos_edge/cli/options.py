@@ -40,6 +40,15 @@ def agent_options(function: F) -> F:
     return with_options  # type: ignore[return-value]
 
 
+samples_option = click.option(
+    "--samples",
+    type=click.IntRange(1, 64),
+    default=1,
+    show_default=True,
+    help="Plan so many times at random (temperature 0.7 if none is given), and take the answer most have.",
+)
+
+
 class _FiniteRange(click.FloatRange):
     """Without inf, and without nan, which is in every range."""
 

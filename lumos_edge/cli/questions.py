@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import click
 
 from lumos_edge.cli.interrupt import interruptible
+from lumos_edge.cli.options import samples_option
 from lumos_edge.engine import N_PARALLEL
 
 if TYPE_CHECKING:
-    from lumos_edge.agent import Agent, Answered
+    from lumos_edge.agent import Agent
     from lumos_edge.trajectory import Trajectory
+    from lumos_edge.voting import Vote
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -35,10 +37,12 @@ class Question:
 class Outcome(Question):
     """What came of a question, and what it cost; `seconds` since the one before was done.
 
-    `error` is the class name of what stood in the way of an answer, `message` says it in words.
+    `n_votes` of its samples have the answer, and the costs are those of all samples. `error` is the class name of what
+    stood in the way of an answer, `message` says it in words.
     """
 
     answer: str | None
+    n_votes: int
     error: str
     message: str
     n_actions: int
@@ -66,8 +70,9 @@ def file_options(function: F) -> F:
             type=click.IntRange(1, 64),
             default=N_PARALLEL,
             show_default=True,
-            help="Questions worked on at a time.",
+            help="Runs worked on at a time.",
         ),
+        samples_option,
     )
     for option in reversed(options):
         function = option(function)
@@ -161,29 +166,36 @@ class Results(Generic[Out]):
             self._file.flush()
 
 
-def answer_all(agent: Agent, questions: Sequence[Question], n_parallel: int) -> Iterator[Outcome]:
+def answer_all(
+    agent: Agent, questions: Sequence[Question], n_parallel: int, n_samples: int
+) -> Iterator[Outcome]:
     """What comes of the questions, in their order. Raises what `Agent.run_many` raises, and KeyboardInterrupt."""
     from lumos_edge.trajectory import Task
+    from lumos_edge.voting import samplings, vote
 
-    run = agent.run_many(((Task(question.question), agent.sampling) for question in questions), n_parallel)
+    tasks = (Task(question.question) for question in questions)
+    kinds = samplings(agent.sampling, n_samples)
+    run = agent.run_many(((task, sampling) for task in tasks for sampling in kinds), n_parallel)
     for question in questions:
         started = time.monotonic()
-        answered = interruptible(functools.partial(next, run), run.cancel)
-        yield _outcome(question, answered, time.monotonic() - started)
+        samples = interruptible(lambda: list(islice(run, n_samples)), run.cancel)
+        yield _outcome(question, vote(samples), time.monotonic() - started)
 
 
-def _outcome(question: Question, answered: Answered, seconds: float) -> Outcome:
-    trajectory = answered.trajectory
-    n_actions, n_invalid = _count_actions(trajectory)
+def _outcome(question: Question, vote: Vote, seconds: float) -> Outcome:
+    trajectory = vote.trajectory
+    counts = [_count_actions(sample.trajectory) for sample in vote.samples]
+    completions = [recorded.completion for sample in vote.samples for recorded in sample.completions]
     return Outcome(
         question.line,
         question.question,
         None if trajectory.answer is None else str(trajectory.answer),
+        max(vote.votes),
         trajectory.error,
         trajectory.message,
-        n_actions,
-        n_invalid,
-        sum(recorded.completion.n_completion for recorded in answered.completions),
+        sum(n_actions for n_actions, _ in counts),
+        sum(n_invalid for _, n_invalid in counts),
+        sum(completion.n_completion for completion in completions),
         round(seconds, 3),
     )
 

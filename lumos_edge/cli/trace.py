@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,6 +46,17 @@ def show(file: Path, prompts: bool, as_json: bool) -> None:
         click.echo("the run was interrupted here")
     else:
         _show_trajectory(recorded.trajectory)
+    if recorded.vote:
+        _show_vote(recorded.vote)
+
+
+def _show_vote(vote: dict[str, Any]) -> None:
+    click.echo()
+    for number, (answer, n_votes) in enumerate(zip(vote["answers"], vote["votes"], strict=False)):
+        shown = "this one" if number == vote["winner"] else ""
+        click.echo(
+            f"sample {number + 1}: {answer or 'no answer'} ({n_votes} of {len(vote['votes'])}) {shown}".rstrip()
+        )
 
 
 def _model(recorded: Trace) -> dict[str, Any]:
@@ -113,7 +126,8 @@ def html(file: Path, output: Path | None) -> None:
 def replay(file: Path, live: bool) -> int:
     """Run a recorded task again: with the recorded completions (no model is needed), or with --live.
 
-    Exit code 0 when the trajectory is the recorded one, 1 when it is not.
+    Of a task that was sampled several times it runs every sample. Exit code 0 when the trajectory is the recorded one,
+    1 when it is not.
     """
     from lumos_edge import trace
 
@@ -122,25 +136,30 @@ def replay(file: Path, live: bool) -> int:
         raise click.UsageError(
             f"{file}: the recorded run was interrupted, there is no trajectory to compare with"
         )
-    if recorded.trajectory.error == DeadlineExceeded.__name__:
+    samples = recorded.samples or (recorded,)
+    if any(sample.trajectory and sample.trajectory.error == DeadlineExceeded.__name__ for sample in samples):
         raise click.UsageError(
             f"{file}: its time limit ended the recorded run, no replay ends at that moment"
         )
-    same = _replay_live(recorded) if live else trace.replay(recorded) == recorded.trajectory
+    same = _replay_live(samples) if live else all(trace.replay(one) == one.trajectory for one in samples)
     click.echo("same trajectory" if same else "another trajectory")
     return 0 if same else 1
 
 
-def _replay_live(recorded: Trace) -> bool:
+def _replay_live(samples: Sequence[Trace]) -> bool:
     from lumos_edge import trace
 
-    engine = interruptible(lambda: _recorded_engine(recorded))
-    trajectory, difference = interruptible(lambda: trace.replay_live(recorded, engine), engine.cancel)
+    engine = interruptible(lambda: _recorded_engine(samples[0]))
+    same = True
+    for sample in samples:
+        replay = functools.partial(trace.replay_live, sample, engine)
+        trajectory, difference = interruptible(replay, engine.cancel)
+        if difference:
+            click.echo(f"completion {difference.index + 1}, {difference.module}:")
+            click.echo(f"  recorded: {difference.recorded}\n  live:     {difference.live}")
+        same &= trajectory == sample.trajectory
     engine.close()
-    if difference:
-        click.echo(f"completion {difference.index + 1}, {difference.module}:")
-        click.echo(f"  recorded: {difference.recorded}\n  live:     {difference.live}")
-    return trajectory == recorded.trajectory
+    return same
 
 
 def _recorded_engine(recorded: Trace) -> LlamaEngine:
