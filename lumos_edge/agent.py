@@ -179,7 +179,7 @@ class Agent:
         choice = loading.choose(model, n_ctx)
         with ExitStack() as opened:
             if knowledge:
-                choice = loading.with_knowledge(choice)
+                choice = loading.with_tools(choice, ("qa",))
                 resources = [*resources, opened.enter_context(closing(loading.open_knowledge(knowledge)))]
             toolbox = loading.load_toolbox(choice, tools, resources)
             loaded = loading.load_modules(choice, n_threads, beside._shared_model(choice) if beside else None)
@@ -231,14 +231,21 @@ class Agent:
 
         `sampling` is planner's and grounder's, when it is another one.
         """
+        return self._with(engine, self.toolbox, sampling or self.sampling)
+
+    def with_resource(self, resource: Resource) -> Agent:
+        """The same agent whose tools work on this resource in the place of that of its class; its runs queue here."""
+        return self._with(self.engine, self.toolbox.with_resource(resource), self.sampling)
+
+    def _with(self, engine: Engine, toolbox: Toolbox, sampling: Sampling) -> Agent:
         other = Agent(
             engine,
             self.planner_template,
             self.grounder_template,
-            self.toolbox,
+            toolbox,
             formulation=self.formulation,
             budget=self.budget,
-            sampling=sampling or self.sampling,
+            sampling=sampling,
             reader=self.reader,
         )
         other._queue = self._queue

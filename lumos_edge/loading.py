@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from lumos_edge.engine.binding import Adapter, Model
     from lumos_edge.engine.llama import LlamaEngine
     from lumos_edge.knowledge.library import Library
+    from lumos_edge.knowledge.online import OnlineWiki
     from lumos_edge.sources import Progress
 
 
@@ -86,28 +87,24 @@ def of_files(
 
 def with_tools(choice: ModelChoice, tools: tuple[str | Path, ...]) -> ModelChoice:
     """The same weights for tasks of another family. Adapters of the pack's own family stay away from it: the modules
-    are asked by examples, or in the paper's words where the pack says so.
+    are asked by examples, or in the paper's words where the pack says so. Adapters of the user's own files stay.
     """
     if set(tools) <= set(choice.tools):
         return replace(choice, tools=tools)
-    templates = {module: name for module, name in choice.templates.items() if name != "compact"}
-    adapters = {module: path for module, path in choice.adapters.items() if module in templates}
-    return replace(choice, tools=tools, templates=templates, adapters=adapters)
+    other = {module for module, name in choice.templates.items() if name == "compact"}
+    templates = {module: name for module, name in choice.templates.items() if module not in other}
+    adapters = {module: path for module, path in choice.adapters.items() if module not in other}
+    # Each question over knowledge depends on the answer before it, which the onetime formulation does not know.
+    formulation = "iterative" if "qa" in tools and not adapters else choice.formulation
+    return replace(choice, tools=tools, templates=templates, adapters=adapters, formulation=formulation)
 
 
-def with_knowledge(choice: ModelChoice) -> ModelChoice:
-    """The same weights for questions over knowledge packs: each depends on the answer before it, which the onetime
-    formulation does not know.
-    """
-    return replace(with_tools(choice, ("qa",)), formulation="iterative")
-
-
-def open_knowledge(packs: Sequence[str | Path]) -> Library:
-    """These packs, by name or path, as one library. Raises KnowledgeNotFound, DamagedKnowledge."""
+def open_knowledge(packs: Sequence[str | Path], online: OnlineWiki | None = None) -> Library:
+    """These packs, by name or path, as one library, with that wiki. Raises KnowledgeNotFound, DamagedKnowledge."""
     from lumos_edge.knowledge.library import Library
     from lumos_edge.knowledge.pack import find_pack
 
-    return Library([find_pack(str(pack)) for pack in packs])
+    return Library([find_pack(str(pack)) for pack in packs], online)
 
 
 def describe(choice: ModelChoice) -> dict[str, Any]:

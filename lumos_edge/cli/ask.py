@@ -59,17 +59,11 @@ def command(
     The answer goes to stdout, all else to stderr. Exit codes: 0 answered, 1 not answered, 2 usage, 3 model, file or
     engine, 4 budget, 130 interrupted.
     """
-    from lumos_edge.loading import with_tools
     from lumos_edge.trajectory import Task
 
     task = Task(checked_question(_read_stdin() if question == "-" else question))
-    choice = options.choice()
-    resources = []
-    if page and (options.db or options.knowledge):
-        raise click.UsageError("--page excludes --db and --knowledge")
-    if page:
-        resources.append(page_options.open(page))
-        choice = with_tools(choice, ("web",))
+    choice = options.choice(options.tool_packs(page))
+    resources = [page_options.open(page)] if page else None
     live = LiveRun(color=click.get_current_context().color) if sys.stderr.isatty() and not quiet else None
     with _closed(live):
         if live:

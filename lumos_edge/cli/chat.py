@@ -176,9 +176,7 @@ class _Chat:
 
     def _domain(self, names: str) -> None:
         if names:
-            from lumos_edge.loading import with_tools
-
-            self._use(self._options, with_tools(self._choice, tuple(names.split())))
+            self._use(self._options, self._options.choice(tuple(names.split())))
         click.echo(
             f"{', '.join(map(str, self._choice.tools))}: {', '.join(self._agent.toolbox.tools)}", err=True
         )
@@ -196,14 +194,14 @@ class _Chat:
         click.echo(f"tools: {', '.join(self._agent.toolbox.tools)}", err=True)
 
     def _attach_knowledge(self, name: str) -> None:
-        from lumos_edge.loading import with_knowledge
+        from lumos_edge.loading import with_tools
 
         if self._options.db:
             raise click.UsageError("the questions are for a database (--db), which excludes knowledge")
         path = Path(name).expanduser()
         pack = str(_built(path)) if path.exists() and path.suffix != ".sqlite" else name
         knowledge = (*self._options.knowledge, pack)
-        self._use(replace(self._options, knowledge=knowledge), with_knowledge(self._choice))
+        self._use(replace(self._options, knowledge=knowledge), with_tools(self._choice, ("qa",)))
         click.echo(f"answers come from {', '.join(Path(pack).stem for pack in knowledge)}", err=True)
 
     def _trace(self, name: str) -> None:

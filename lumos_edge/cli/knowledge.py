@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from lumos_edge.cli.options import online_option, open_library
 from lumos_edge.cli.progress import build_progress
 from lumos_edge.cli.table import plain_lines
 
@@ -132,15 +133,13 @@ def _facts(pack: Pack) -> dict[str, Any]:
 )
 @click.option("-n", "n", type=click.IntRange(1, 1000), default=5, show_default=True, help="Passages.")
 @click.option("--entity", is_flag=True, help="QUERY is the name of a person, place or thing.")
+@online_option
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
-def search(query: str, packs: tuple[str, ...], n: int, entity: bool, as_json: bool) -> None:
+def search(query: str, packs: tuple[str, ...], n: int, entity: bool, online: bool, as_json: bool) -> None:
     """The passages for QUERY, the best first; exit code 1 when there is none."""
     from dataclasses import asdict
 
-    from lumos_edge.knowledge.library import Library
-    from lumos_edge.knowledge.pack import find_pack, installed_packs
-
-    library = Library([find_pack(name) for name in packs] or installed_packs())
+    library = open_library(packs, online=online)
     found = library.entity(query, n) if entity else library.search(query, n)
     if as_json:
         click.echo(json.dumps([asdict(passage) for passage in found], ensure_ascii=False, indent=2))

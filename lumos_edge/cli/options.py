@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+import os
 import shlex
 import warnings
 from collections.abc import Callable, Sequence
@@ -18,6 +19,8 @@ from lumos_edge.trajectory import FORMULATIONS
 
 if TYPE_CHECKING:
     from lumos_edge.agent import Agent
+    from lumos_edge.knowledge.library import Library
+    from lumos_edge.knowledge.online import OnlineWiki
     from lumos_edge.loading import ModelChoice
     from lumos_edge.mcp_tools import McpServer
     from lumos_edge.toolbox import Resource, Tool
@@ -59,6 +62,12 @@ class _FiniteRange(click.FloatRange):
         return number
 
 
+online_option = click.option(
+    "--online",
+    is_flag=True,
+    help="Look things up in Wikipedia, too, over the network; LUMOS_EDGE_WIKIPEDIA is the address of another wiki.",
+)
+
 _MAX_THREADS = 512  # GGML_MAX_N_THREADS (ggml.h); beyond it ggml aborts
 
 _OPTIONS = (
@@ -76,12 +85,30 @@ _OPTIONS = (
         metavar="COMMAND",
         help="Use the tools of the MCP server that this command starts (repeatable).",
     ),
+    click.option(
+        "--domain",
+        metavar="TOOLS",
+        help="The tool pack of the questions: maths, qa, sql, web or your own. Default: what is attached says, "
+        "else the model pack.",
+    ),
     click.option("--db", type=_FILE, help="Ask this SQLite file; it is opened read-only."),
     click.option(
         "--knowledge",
         multiple=True,
         metavar="PACK",
-        help="Answer from this knowledge pack: a name or a .sqlite file (repeatable).",
+        help="Answer from this knowledge pack: a name or a .sqlite file (repeatable). Default with --domain qa: all "
+        "installed ones.",
+    ),
+    online_option,
+    click.option(
+        "--own-words",
+        is_flag=True,
+        help="Answers from knowledge in the model's own words, on one line, instead of quotations.",
+    ),
+    click.option(
+        "--from-memory",
+        is_flag=True,
+        help="Where no passage has the answer, take what the model remembers. It may be wrong.",
     ),
     click.option("--formulation", type=click.Choice(FORMULATIONS), help="Default: the pack's."),
     click.option("--max-subgoals", type=click.IntRange(1, 32), default=8, show_default=True),
@@ -113,8 +140,12 @@ class AgentOptions:
     grounder_adapter: Path | None
     tools: tuple[Path, ...]
     mcp_servers: tuple[str, ...]
+    domain: str | None
     db: Path | None
     knowledge: tuple[str, ...]
+    online: bool
+    own_words: bool
+    from_memory: bool
     formulation: Any
     max_subgoals: int
     max_actions: int
@@ -127,28 +158,50 @@ class AgentOptions:
     n_ctx: int | None
     n_threads: int | None
 
-    def choice(self) -> ModelChoice:
-        """The weights to run, pulled first where they are missing. Raises what pulling raises."""
+    def choice(self, tools: tuple[str, ...] = ()) -> ModelChoice:
+        """The weights to run, pulled first where they are missing, and `tools`, or the tool packs that the options say.
+
+        Raises what pulling raises, and click.UsageError.
+        """
+        from lumos_edge import loading
+
+        tools = tools or self.tool_packs()
+        choice = self._weights()
+        if tools:
+            choice = loading.with_tools(choice, tools)
+        return replace(choice, n_ctx=self.n_ctx) if self.n_ctx else choice
+
+    def tool_packs(self, page: str | None = None) -> tuple[str, ...]:
+        """What --domain names, or what is attached implies; none for the model pack's own. Raises click.UsageError."""
+        attached = [
+            ("--page", "web", page),
+            ("--db", "sql", self.db),
+            ("--knowledge", "qa", self.knowledge),
+            ("--online", "qa", self.online),
+        ]
+        given = {pack: option for option, pack, value in reversed(attached) if value}
+        if len(given) > 1:
+            raise click.UsageError(f"{' and '.join(reversed(given.values()))} exclude each other")
+        for pack, option in given.items():
+            if self.domain not in (None, pack):
+                raise click.UsageError(f"{option} is for --domain {pack}, not {self.domain}")
+            return (pack,)
+        if self.domain:
+            return (self.domain,)
+        return ("qa",) if self.own_words or self.from_memory else ()
+
+    def _weights(self) -> ModelChoice:
         from lumos_edge import loading
 
         if self.model:
             if self.pack:
                 raise click.UsageError("--pack and --model exclude each other")
-            choice = loading.of_files(
+            return loading.of_files(
                 self.model, planner_adapter=self.planner_adapter, grounder_adapter=self.grounder_adapter
             )
-        elif self.planner_adapter or self.grounder_adapter:
+        if self.planner_adapter or self.grounder_adapter:
             raise click.UsageError("an adapter needs --model, the base model that it was trained on")
-        else:
-            choice = loading.of_pack(_pulled(self.pack))
-        # What is attached decides what the task is about.
-        if self.db and self.knowledge:
-            raise click.UsageError("--db and --knowledge exclude each other")
-        if self.db:
-            choice = loading.with_tools(choice, ("sql",))
-        if self.knowledge:
-            choice = loading.with_knowledge(choice)
-        return replace(choice, n_ctx=self.n_ctx) if self.n_ctx else choice
+        return loading.of_pack(_pulled(self.pack))
 
     def settings(self, choice: ModelChoice, formulation: str) -> dict[str, Any]:
         """What decides the answers, as JSON data: everything but the number of threads."""
@@ -160,7 +213,10 @@ class AgentOptions:
         tools = [str(path) for path in self.tools]
         own["mcp_servers"] = list(self.mcp_servers)
         own["db"] = str(self.db) if self.db else None
-        own["knowledge"] = list(self.knowledge)
+        own["domain"] = [str(pack) for pack in choice.tools]
+        own["knowledge"] = (
+            [str(pack) for pack in _knowledge_packs(self.knowledge)] if "qa" in choice.tools else []
+        )
         return {**describe(choice), **own, "formulation": formulation, "tools": tools}
 
     def agent(
@@ -168,10 +224,10 @@ class AgentOptions:
         choice: ModelChoice,
         say: Callable[[str], None] | None = None,
         beside: Agent | None = None,
-        resources: Sequence[Resource] = (),
+        resources: Sequence[Resource] | None = None,
     ) -> Agent:
-        """The agent on those weights, which it shares with `beside`, and on these resources. `say` is told, in one
-        line, what the user should know of them.
+        """The agent on those weights, which it shares with `beside`, and on these resources, or those that the options
+        name. `say` is told, in one line, what the user should know of them.
 
         Raises what loading raises, and KeyboardInterrupt.
         """
@@ -179,7 +235,8 @@ class AgentOptions:
             warnings.simplefilter("always", UserWarning)
             servers = [_start_mcp_server(command, say or _say) for command in self.mcp_servers]
             tools = [tool for server in servers for tool in server.tools]
-            agent = interruptible(functools.partial(self._agent, choice, tools, beside, resources))
+            opened = self._resources(choice) if resources is None else resources
+            agent = interruptible(functools.partial(self._agent, choice, tools, beside, opened))
         for warning in caught:
             (say or _say)(str(warning.message))
         return agent
@@ -197,17 +254,61 @@ class AgentOptions:
             sampling=Sampling(self.temperature, self.top_p, self.min_p, self.seed),
             n_threads=self.n_threads or 0,
             tools=[*self.tools, *tools],
-            resources=[*self._resources(), *resources],
+            resources=resources,
+            is_extractive=not self.own_words,
+            may_recall=self.from_memory,
             beside=beside,
         )
 
-    def _resources(self) -> list[Resource]:
-        from lumos_edge import loading
+    def _resources(self, choice: ModelChoice) -> list[Resource]:
         from lumos_edge.sql.database import Database
 
-        if self.knowledge:
-            return [loading.open_knowledge(self.knowledge)]
-        return [Database.open(self.db)] if self.db else []
+        resources: list[Resource] = [Database.open(self.db)] if self.db else []
+        if self.knowledge or self.online or "qa" in choice.tools:
+            resources.append(self.library())
+        return resources
+
+    def library(self, names: tuple[str, ...] = ()) -> Library:
+        """The knowledge packs of these names; without any, those of --knowledge, or all installed ones.
+
+        Raises what `open_library` raises.
+        """
+        return open_library(names or self.knowledge, online=self.online, may_be_empty=self.from_memory)
+
+
+def open_library(names: Sequence[str], *, online: bool, may_be_empty: bool = False) -> Library:
+    """Knowledge packs of these names, or all installed ones, and Wikipedia; closed when the command ends.
+
+    Raises KnowledgeNotFound, also where there is nothing to search, OfflineError, and what opening raises.
+    """
+    from lumos_edge.errors import KnowledgeNotFound
+    from lumos_edge.loading import open_knowledge
+
+    packs = _knowledge_packs(names)
+    if not (packs or online or may_be_empty):
+        raise KnowledgeNotFound(
+            "no knowledge pack is installed: `lumos-edge knowledge build FILE_OR_DIR --name NAME` makes one"
+        )
+    library = open_knowledge(packs, _online_wiki() if online else None)
+    click.get_current_context().call_on_close(library.close)
+    return library
+
+
+def _knowledge_packs(names: Sequence[str]) -> list[Path]:
+    from lumos_edge.knowledge.pack import find_pack, installed_packs
+
+    return [find_pack(name) for name in names] or list(installed_packs())
+
+
+def _online_wiki() -> OnlineWiki:
+    from lumos_edge.knowledge.online import WIKIPEDIA, OnlineWiki
+    from lumos_edge.sources import require_network
+
+    require_network("--online")
+    try:
+        return OnlineWiki(os.environ.get("LUMOS_EDGE_WIKIPEDIA") or WIKIPEDIA)
+    except ValueError as error:
+        raise click.UsageError(f"LUMOS_EDGE_WIKIPEDIA: {error}") from error
 
 
 def _start_mcp_server(command: str, say: Callable[[str], None]) -> McpServer:

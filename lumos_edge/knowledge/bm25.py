@@ -43,6 +43,16 @@ class Collection:
         return max(1.0, self.n_words / max(1, self.n_passages))
 
 
+def collection_of(passages: Sequence[Passage]) -> Collection:
+    """Passages that are their own collection."""
+    return Collection(len(passages), sum(len(words(f"{p.title}\n{p.text}")) for p in passages))
+
+
+def n_passages_with(passages: Sequence[Passage]) -> Counter[str]:
+    """In how many of these passages each word of them is."""
+    return Counter(word for p in passages for word in set(words(f"{p.title}\n{p.text}")))
+
+
 def score(query: Sequence[Term], passage: Passage, collection: Collection) -> float:
     """BM25 of one passage for a query; costs about 20 us for 100 words."""
     counts = Counter(words(f"{passage.title}\n{passage.text}"))

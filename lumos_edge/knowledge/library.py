@@ -6,12 +6,16 @@ import threading
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from lumos_edge.knowledge.bm25 import Collection, Term, score
+from lumos_edge.knowledge.bm25 import Collection, Term, collection_of, n_passages_with, score
 from lumos_edge.knowledge.pack import Found, Named, Pack
 from lumos_edge.knowledge.passage import Passage
 from lumos_edge.knowledge.words import inflections, misspellings, name_keys, words
 from lumos_edge.toolbox import Resource
+
+if TYPE_CHECKING:
+    from lumos_edge.knowledge.online import OnlineWiki
 
 _N_CANDIDATES = 64  # passages of one pack that are scored again, with all the words
 _N_UNRANKED = 256  # passages with frequent words only, which SQLite is not asked to rank
@@ -21,12 +25,16 @@ _LEAST_SIGNS = 4  # of a word that may be misspelt
 
 
 class Library(Resource):
-    """Open packs. It may be used from several threads; raises what opening a pack raises."""
+    """Open packs, and a wiki on the network where one is given. It may be used from several threads.
 
-    wanted = "knowledge packs: `lumos-edge knowledge build` makes one, --knowledge names it"
+    Raises what opening a pack raises; with a wiki its methods raise PageNotLoaded and PageTooLarge, too.
+    """
 
-    def __init__(self, packs: Sequence[Path]) -> None:
+    wanted = "knowledge packs: `lumos-edge knowledge build` makes one, --knowledge names it; or --online"
+
+    def __init__(self, packs: Sequence[Path], online: OnlineWiki | None = None) -> None:
         self._lock = threading.Lock()
+        self._online = online
         self._packs: list[Pack] = []
         try:
             for path in packs:
@@ -46,28 +54,44 @@ class Library(Resource):
         """The passages of the article that is called so, in order, then those of further candidates.
 
         A title comes before a redirect, that before a title with a qualifier, that before what a disambiguation
-        page lists; after them comes what BM25 finds. At most `n` passages. Raises DamagedKnowledge.
+        page lists; after them comes what BM25 finds. The wiki is asked where no pack has the name. At most `n`
+        passages. Raises DamagedKnowledge.
         """
         with self._lock:
-            found: dict[Passage, None] = {}
-            for pack, article in self._named(query, n):
-                passages = pack.passages_of(article.id, n - len(found))
-                found.update(dict.fromkeys(hit.passage for hit in passages))
-                if len(found) >= n:
-                    break
-            else:
-                found.update(dict.fromkeys(self._search(query, n)))
-            return tuple(found)[:n]
+            found = self._of_named(query, n)
+        if not found and self._online:
+            found = dict.fromkeys(self._online.entity(query))
+        if len(found) < n:
+            found.update(dict.fromkeys(self.search(query, n) if not found else self._searched(query, n)))
+        return tuple(found)[:n]
 
     def search(self, query: str, n: int) -> tuple[Passage, ...]:
-        """The best `n` passages of all packs by BM25 over title and text. Raises DamagedKnowledge."""
+        """The best `n` passages of all packs and of the wiki by BM25 over title and text. Raises DamagedKnowledge."""
+        further = self._online.search(query) if self._online else ()
+        return self._searched(query, n, further)
+
+    def _searched(self, query: str, n: int, further: Sequence[Passage] = ()) -> tuple[Passage, ...]:
         with self._lock:
-            return tuple(self._search(query, n))
+            terms = self._terms(query, further)
+            candidates = dict.fromkeys(further)
+            for pack in self._packs:
+                found = _candidates(pack, terms, max(n, _N_CANDIDATES))
+                candidates.update(dict.fromkeys(hit.passage for hit in found))
+            return tuple(self._ranked(terms, tuple(candidates))[:n])
 
     def rank(self, query: str, passages: Sequence[Passage], n: int) -> tuple[Passage, ...]:
         """The best `n` of these for the query, the best first; words are weighted as in all packs."""
         with self._lock:
             return tuple(self._ranked(self._terms(query, passages), passages)[:n])
+
+    def _of_named(self, query: str, n: int) -> dict[Passage, None]:
+        found: dict[Passage, None] = {}
+        for pack, article in self._named(query, n):
+            passages = pack.passages_of(article.id, n - len(found))
+            found.update(dict.fromkeys(hit.passage for hit in passages))
+            if len(found) >= n:
+                break
+        return found
 
     def _named(self, query: str, n: int) -> Iterator[tuple[Pack, Named]]:
         for key in dict.fromkeys((*name_keys(query), *self._respelled(query))):
@@ -82,25 +106,17 @@ class Library(Resource):
         n_with = self._n_with(asked)
         yield " ".join(word if word in n_with else next(iter(self._meant(word)), word) for word in asked)
 
-    def _search(self, query: str, n: int) -> list[Passage]:
-        terms = self._terms(query)
-        candidates: dict[Passage, None] = {}
-        for pack in self._packs:
-            found = _candidates(pack, terms, max(n, _N_CANDIDATES))
-            candidates.update(dict.fromkeys(hit.passage for hit in found))
-        return self._ranked(terms, candidates)[:n]
-
-    def _ranked(self, terms: Sequence[Term], passages: Iterable[Passage]) -> list[Passage]:
-        return sorted(passages, key=lambda passage: score(terms, passage, self._collection), reverse=True)
+    def _ranked(self, terms: Sequence[Term], passages: Sequence[Passage]) -> list[Passage]:
+        collection = self._collection if self._packs else collection_of(passages)
+        return sorted(passages, key=lambda passage: score(terms, passage, collection), reverse=True)
 
     def _terms(self, query: str, passages: Sequence[Passage] = ()) -> list[Term]:
         """The words of a query with their known forms; `passages` may hold words that no pack has."""
         asked = list(dict.fromkeys(words(query)))[:_MOST_WORDS]
         forms = {word: inflections(word) for word in asked}
         n_with = self._n_with({form for word in asked for form in forms[word]})
-        for passage in passages:
-            for word in words(passage.text):
-                n_with.setdefault(word, 1)
+        for word, n in n_passages_with(passages).items():
+            n_with.setdefault(word, n)
         terms = []
         for word in asked:
             known = sorted(form for form in forms[word] if form in n_with) or self._meant(word)

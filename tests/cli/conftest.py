@@ -65,6 +65,24 @@ def tool_that() -> Callable[[str], None]:
 
 
 @pytest.fixture
+def answers_its_packs() -> None:
+    """Instead of the tools for knowledge there is one that answers with the names of the packs it searches."""
+    folder = config_folder() / "tools"
+    folder.mkdir(parents=True)
+    (folder / "qa.py").write_text(
+        "from typing import Literal\n"
+        "from lumos_edge.knowledge.library import Library\n"
+        "from lumos_edge.toolbox import tool\n"
+        "from lumos_edge.values import Answer\n"
+        "@tool\n"
+        'def Look(word: Literal["now"], library: Library) -> Answer:\n'
+        '    "Look"\n'
+        '    packs = {passage.pack for passage in library.search("Caesar", 9)}\n'
+        '    return Answer(" ".join(sorted(packs)), "?")\n'
+    )
+
+
+@pytest.fixture
 def answers_42(tool_that: Callable[[str], None]) -> None:
     """Whatever the model writes, the answer is 42."""
     tool_that("return Number(Fraction(42))")

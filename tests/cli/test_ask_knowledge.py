@@ -10,8 +10,10 @@ import pytest
 
 from lumos_edge.actions import parse_actions
 from lumos_edge.cli.table import source_text
+from lumos_edge.knowledge.pack import knowledge_folder
 from lumos_edge.knowledge.passage import Passage
-from lumos_edge.loading import ModelChoice, with_tools
+from lumos_edge.loading import ModelChoice, of_files, with_tools
+from lumos_edge.resources import config_folder
 from lumos_edge.trajectory import Attempt, Result, Step, Subgoal, Task, Trajectory
 from lumos_edge.values import Answer, Number
 from tests.cli.conftest import MODEL, Command
@@ -23,7 +25,13 @@ from tests.knowledge.packs import ROMANS, build_pack
     [
         (("--knowledge", "romans"), 3, "no knowledge pack 'romans'; installed: none"),
         (("--knowledge", "x", "--db", "x.sqlite"), 2, "--db and --knowledge exclude each other"),
-        (("--knowledge", "x", "--page", "x.html"), 2, "--page excludes --db and --knowledge"),
+        (("--knowledge", "x", "--page", "x.html"), 2, "--page and --knowledge exclude each other"),
+        (("--knowledge", "x", "--domain", "maths"), 2, "--knowledge is for --domain qa, not maths"),
+        (("--page", "x.html", "--domain", "qa"), 2, "--page is for --domain web, not qa"),
+        (("--domain", "qa"), 3, "no knowledge pack is installed: `lumos-edge knowledge build"),
+        (("--own-words",), 3, "no knowledge pack is installed"),
+        (("--domain", "cooking"), 3, "cooking"),
+        (("--domain", "sql"), 3, "--db"),
     ],
 )
 def test_mistakes(run: Command, tiny: Path, options: tuple[str, ...], code: int, expected: str) -> None:
@@ -50,6 +58,38 @@ def test_a_run_on_a_pack(run: Command, tiny: Path, tmp_path: Path) -> None:
         "Calculator",
         "Code",
     }
+
+
+@pytest.mark.usefixtures("answers_its_packs")
+def test_questions_over_knowledge_search_all_installed_packs(run: Command, tiny: Path) -> None:
+    for name in ("gauls", "romans"):
+        build_pack(knowledge_folder() / f"{name}.sqlite", *ROMANS)
+    asked = ("ask", *MODEL, tiny, "--max-subgoals", "1", "Who?")
+    assert run(*asked, "--domain", "qa").stdout == "gauls romans\n"
+    assert run(*asked, "--domain", "qa", "--knowledge", "gauls").stdout == "gauls\n"
+    assert run(*asked, "--own-words").stdout == "gauls romans\n"
+
+
+def test_how_the_reader_may_answer(run: Command, tiny: Path) -> None:
+    """A tool shows what its reader was told; without packs memory is all that there is."""
+    folder = config_folder() / "tools"
+    folder.mkdir(parents=True)
+    (folder / "qa.py").write_text(
+        "from typing import Literal\n"
+        "from lumos_edge.reader import Reader\n"
+        "from lumos_edge.toolbox import tool\n"
+        "from lumos_edge.values import Text\n"
+        "@tool\n"
+        'def Look(word: Literal["now"], reader: Reader) -> Text:\n'
+        '    "Look"\n'
+        '    return Text(f"extractive {reader.is_extractive}, recalls {reader.may_recall}")\n'
+    )
+    build_pack(knowledge_folder() / "romans.sqlite", *ROMANS)
+    asked = ("ask", *MODEL, tiny, "--domain", "qa", "--max-subgoals", "1", "Who?")
+    assert run(*asked).stdout == "extractive True, recalls False\n"
+    assert run(*asked, "--own-words").stdout == "extractive False, recalls False\n"
+    (knowledge_folder() / "romans.sqlite").unlink()
+    assert run(*asked, "--from-memory").stdout == "extractive True, recalls True\n"
 
 
 CAESAR = Passage("Caesar", "Caesar had three \x1b[31mchildren.", "romans")
@@ -84,6 +124,11 @@ def test_adapters_of_another_family_stay_away() -> None:
     assert with_tools(adapted, ("maths",)) == adapted
     other = with_tools(adapted, ("qa",))
     assert (other.tools, other.adapters, other.templates) == (("qa",), {}, {})
+
+
+def test_adapters_of_the_users_own_stay() -> None:
+    own = of_files(Path("b.gguf"), planner_adapter=Path("own.gguf"))
+    assert with_tools(own, ("qa",)).adapters == own.adapters
 
 
 def test_the_lines_of_a_passage_stay_lines() -> None:

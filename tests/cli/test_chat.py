@@ -16,8 +16,10 @@ from pathlib import Path
 
 import pytest
 
+from lumos_edge.knowledge.pack import knowledge_folder
 from lumos_edge.resources import config_folder, data_folder
 from tests.cli.conftest import MODEL, TOOLS, Command
+from tests.knowledge.packs import ROMANS, build_pack
 
 QUESTION = "What is 2 + 3?"
 
@@ -103,6 +105,17 @@ def test_commands_change_what_is_asked(run: Command, tiny: Path, tmp_path: Path)
     assert done.stdout.strip() in ("7", "1")
     assert "question: What is 2 + 3?" in run("trace", "show", run_file).stdout
     assert page.read_text("utf-8").startswith("<!DOCTYPE html>")
+
+
+@pytest.mark.usefixtures("answers_its_packs")
+def test_chat_turns_to_knowledge_and_back(run: Command, tiny: Path, tool_that: Callable[[str], None]) -> None:
+    tool_that("return Number(Fraction(42))")
+    lines = ["/domain qa", QUESTION, "/domain maths", QUESTION]
+    none = run("chat", *MODEL, tiny, "--max-subgoals", "1", input="\n".join(lines))
+    assert (none.stdout, none.stderr.count("no knowledge pack is installed")) == ("42\n42\n", 1)
+    build_pack(knowledge_folder() / "romans.sqlite", *ROMANS)
+    done = run("chat", *MODEL, tiny, "--max-subgoals", "1", input="\n".join(lines))
+    assert done.stdout == "romans\n42\n"
 
 
 class Terminal:
