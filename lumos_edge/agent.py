@@ -156,9 +156,10 @@ class Agent:
         n_threads: int = 0,
         beside: Agent | None = None,
     ) -> Agent:
-        """An agent with its weights loaded; opens no socket (`lumos_edge.pull` fetches a model pack).
+        """An agent with its weights loaded; opens no socket (`lumos_edge.pull` fetches a model pack) but to a server.
 
-        `model` names a pulled model pack ("" is the default one), or is the path of a GGUF file. `tools` come beside
+        `model` names a pulled model pack ("" is the default one), or is the path of a GGUF file, or the address of a
+        server that runs the weights (`http://HOST:PORT`: llama-server, vLLM, llama_cpp.server). `tools` come beside
         the pack's own: plain typed functions (`functions.tool_of` says what their annotations mean), names of tool
         packs, paths of Python files; `resources` are what tools work on. With `knowledge`, names of installed
         knowledge packs or `.sqlite` files that `build_knowledge` made, questions are answered from their passages.
@@ -174,7 +175,8 @@ class Agent:
 
         Cost: some 0.5 s for a model of 1 GB, next to nothing beside another; memory is the file's size (mapped, once)
         and two KV caches. Raises ModelNotFound, KnowledgeNotFound, ModelLoadError, AdapterMismatch, ToolPackError,
-        TypeError (a function that is no tool), ValueError (`beside` has other weights), Closed.
+        TypeError (a function that is no tool), ValueError (`beside` has other weights), Closed; for a server
+        ServerError and OfflineError.
         """
         choice = loading.choose(model, n_ctx)
         with ExitStack() as opened:
@@ -182,7 +184,8 @@ class Agent:
                 choice = loading.with_tools(choice, ("qa",))
                 resources = [*resources, opened.enter_context(closing(loading.open_knowledge(knowledge)))]
             toolbox = loading.load_toolbox(choice, tools, resources)
-            loaded = loading.load_modules(choice, n_threads, beside._shared_model(choice) if beside else None)
+            shared = beside._shared_model(choice) if beside and not choice.server else None
+            loaded = loading.load_modules(choice, n_threads, shared)
             opened.callback(loaded.engine.close)
             chosen = formulation or choice.formulation or loaded.formulation
             loaded.check_formulation(chosen)
@@ -199,7 +202,7 @@ class Agent:
                 if toolbox.needs(Reader)
                 else None,
             )
-            agent._model = loaded.engine.model
+            agent._model = loaded.model
             agent._resources = opened.pop_all()
         return agent
 

@@ -22,11 +22,12 @@ LumosError
 │   ├── VocabularyMismatch
 │   ├── TruncatedFile
 │   └── UnsafePickle
-├── EngineError                   llama.cpp and the constraint engine
+├── EngineError                   llama.cpp, the constraint engine, and servers of completions
 │   ├── ModelLoadError
 │   ├── AdapterMismatch
 │   ├── GrammarError
 │   ├── ContextWindowExceeded
+│   ├── ServerError
 │   ├── Cancelled
 │   └── Closed
 ├── StepError                     the model's or the world's fault
@@ -207,6 +208,12 @@ class ContextWindowExceeded(EngineError):
         super().__init__(f"{n_tokens} tokens are needed, the context window holds {n_ctx}")
         self.n_tokens = n_tokens
         self.n_ctx = n_ctx
+
+
+class ServerError(EngineError):
+    """A server of completions cannot be reached, or does not answer as it should."""
+
+    hint = "--server takes the address of llama-server, of vLLM or of `python -m llama_cpp.server`"
 
 
 class Cancelled(EngineError):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from lumos_edge.engine import Sampling
 from lumos_edge.errors import ModelLoadError
@@ -28,6 +28,7 @@ from lumos_edge.trajectory import FORMULATIONS, MODULES, Formulation, Module, St
 if TYPE_CHECKING:
     from lumos_edge.engine.binding import Adapter, Model
     from lumos_edge.engine.llama import LlamaEngine
+    from lumos_edge.engine.remote import RemoteEngine, RemoteVocabulary
     from lumos_edge.knowledge.library import Library
     from lumos_edge.knowledge.online import OnlineWiki
     from lumos_edge.sources import Progress
@@ -37,11 +38,22 @@ _READER_TOKENS = 80  # the last 48 of them close what is open: some 32 are an an
 
 
 @dataclass(frozen=True)
+class Server:
+    """Weights that another machine, or another program on this one, runs: see `engine.remote.RemoteEngine`."""
+
+    url: str
+    model: str = ""
+    models: Mapping[Module, str] = field(default_factory=dict)
+    chat_template: str = ""
+
+
+@dataclass(frozen=True)
 class ModelChoice:
     """Everything that decides which weights run and how they are asked.
 
-    A module without a template is asked as its adapter's metadata says, or by examples; without a formulation the
-    adapters' decides, or onetime. `n_ctx` 0 takes the engine's default.
+    With a `server` there are no files: `base` is its address and means nothing else. A module without a template is
+    asked as its adapter's metadata says, or by examples; without a formulation the adapters' decides, or onetime.
+    `n_ctx` 0 takes the engine's default.
     """
 
     name: str
@@ -51,6 +63,7 @@ class ModelChoice:
     formulation: Formulation | None
     tools: tuple[str | Path, ...]
     n_ctx: int = 0
+    server: Server | None = None
 
 
 def of_pack(manifest: Manifest) -> ModelChoice:
@@ -85,6 +98,19 @@ def of_files(
     return ModelChoice(base.name, base, adapters, {}, None, ("maths",))
 
 
+def of_server(server: Server, asked_as: Manifest | None = None) -> ModelChoice:
+    """The choice for weights on a server; a pack's manifest says how they are asked, without one it is by examples."""
+    choice = ModelChoice(server.url, Path(server.url), {}, {}, None, ("maths",), server=server)
+    if asked_as is None:
+        return choice
+    templates: dict[Module, str] = {
+        "planner": asked_as.planner.template,
+        "grounder": asked_as.grounder.template,
+    }
+    formulation: Formulation = "onetime" if asked_as.formulation == "onetime" else "iterative"
+    return replace(choice, templates=templates, formulation=formulation, tools=asked_as.tools)
+
+
 def with_tools(choice: ModelChoice, tools: tuple[str | Path, ...]) -> ModelChoice:
     """The same weights for tasks of another family. Adapters of the pack's own family stay away from it: the modules
     are asked by examples, or in the paper's words where the pack says so. Adapters of the user's own files stay.
@@ -109,6 +135,8 @@ def open_knowledge(packs: Sequence[str | Path], online: OnlineWiki | None = None
 
 def describe(choice: ModelChoice) -> dict[str, Any]:
     """What a trace says of the weights: enough to load the same ones again on this machine."""
+    if choice.server:
+        return {"name": choice.name, "server": asdict(choice.server)}
     return {
         "name": choice.name,
         "base": str(choice.base),
@@ -119,12 +147,15 @@ def describe(choice: ModelChoice) -> dict[str, Any]:
 
 
 def choose(model: str | Path | ModelChoice, n_ctx: int = 0) -> ModelChoice:
-    """The choice that a pack's name, a manifest's path or a GGUF file's path means; "" is the default pack.
+    """The choice that a pack's name, a manifest's path, a GGUF file's path or a server's address means; "" is the
+    default pack.
 
     `n_ctx` 0 leaves the context window as it is. Raises ModelNotFound and ManifestError.
     """
     if isinstance(model, ModelChoice):
         choice = model
+    elif str(model).startswith(("http://", "https://")):
+        choice = of_server(Server(str(model)))
     elif Path(model).suffix.lower() == ".gguf":
         choice = of_files(Path(model))
     else:
@@ -191,11 +222,13 @@ def load_toolbox(
 class Modules:
     """What an agent needs of its weights; `trained_for` is the formulation that each module's adapter names."""
 
-    engine: LlamaEngine
+    engine: LlamaEngine | RemoteEngine
     planner_template: PromptTemplate
     grounder_template: PromptTemplate
     reader_asked_as: str | None
     trained_for: Mapping[Module, str]
+    model: Model | None
+    """The weights that agents on this machine can share; a server's are none."""
 
     def reader(self, sampling: Sampling, is_extractive: bool, may_recall: bool) -> Reader:
         """The reader on this engine; raises ModelLoadError."""
@@ -239,13 +272,9 @@ class Modules:
 def load_modules(choice: ModelChoice, n_threads: int = 0, model: Model | None = None) -> Modules:
     """The engine on the choice's weights, and how each module is asked; `model` is its base when it is loaded already.
 
-    Raises ModelLoadError, AdapterMismatch.
+    Raises ModelLoadError, AdapterMismatch, and for a server ServerError and OfflineError.
     """
-    from lumos_edge.engine.llama import LlamaEngine
-
-    engine = LlamaEngine(
-        model or choice.base, adapters=choice.adapters, n_ctx=choice.n_ctx, n_threads=n_threads
-    )
+    engine = remote_engine(choice.server) if choice.server else _llama_engine(choice, n_threads, model)
     trained = engine.model.metadata("lumos.module")
     if trained:
         engine.close()
@@ -262,15 +291,33 @@ def load_modules(choice: ModelChoice, n_threads: int = 0, model: Model | None = 
         grounder,
         choice.templates.get("reader"),
         {module: name for module, name in named.items() if name},
+        None if choice.server else cast("Model", engine.model),
     )
 
 
-def _trained(engine: LlamaEngine, module: Module) -> Adapter | Model:
+def remote_engine(server: Server) -> RemoteEngine:
+    """The engine on a server; raises ServerError, OfflineError."""
+    from lumos_edge.engine.remote import RemoteEngine
+
+    return RemoteEngine(
+        server.url, models=server.models, model=server.model, chat_template=server.chat_template
+    )
+
+
+def _llama_engine(choice: ModelChoice, n_threads: int, model: Model | None) -> LlamaEngine:
+    from lumos_edge.engine.llama import LlamaEngine
+
+    return LlamaEngine(
+        model or choice.base, adapters=choice.adapters, n_ctx=choice.n_ctx, n_threads=n_threads
+    )
+
+
+def _trained(engine: LlamaEngine | RemoteEngine, module: Module) -> Adapter | Model | RemoteVocabulary:
     """The weights that say what the module was trained for: its adapter's, or those of a base that needs none."""
     return engine.adapters.get(module, engine.model)
 
 
-def _reader_template(engine: LlamaEngine, name: str | None) -> ReaderTemplate:
+def _reader_template(engine: LlamaEngine | RemoteEngine, name: str | None) -> ReaderTemplate:
     if name is None and "reader" not in engine.adapters:
         name = "fewshot"  # what a base says of itself is of the planner and the grounder
     template = _template(engine, "reader", name)
@@ -280,7 +327,7 @@ def _reader_template(engine: LlamaEngine, name: str | None) -> ReaderTemplate:
 
 
 def _template(
-    engine: LlamaEngine, module: Module, name: str | None
+    engine: LlamaEngine | RemoteEngine, module: Module, name: str | None
 ) -> LumosTemplate | CompactTemplate | FewshotTemplate:
     model = engine.model
     if name is None:

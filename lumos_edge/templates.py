@@ -497,7 +497,7 @@ def _given(environment: str, question: str) -> str:
 
 
 # Texts that may be control tokens; the vocabulary decides.
-_MAYBE_CONTROL = r"<[^<>\s]{1,40}>|\[/?[A-Z_]{2,20}\]"
+MAYBE_CONTROL = r"<[^<>\s]{1,40}>|\[/?[A-Z_]{2,20}\]"
 _CONTENT = "\ue000(\\d+)\ue001"
 
 # For models without a chat template of their own; these tags are plain text to every vocabulary.
@@ -528,7 +528,7 @@ class ChatTemplate:
         """
         template = cls(source or _PLAIN_CHAT, bos, eos, frozenset())
         sample = template._render([Message("user", "1"), Message("assistant", "2"), Message("user", "3")])
-        controls = frozenset(text for text in re.findall(_MAYBE_CONTROL, sample) if is_control(text))
+        controls = frozenset(text for text in re.findall(MAYBE_CONTROL, sample) if is_control(text))
         return replace(template, controls=controls)
 
     def lay_out(self, messages: Sequence[Message]) -> Prompt:
@@ -578,7 +578,7 @@ def _pieces(text: str, messages: Sequence[Message], controls: frozenset[str]) ->
     pieces: list[str | Control] = []
     plain = ""
     position = 0
-    for match in re.finditer(f"{_CONTENT}|{_MAYBE_CONTROL}", text):
+    for match in re.finditer(f"{_CONTENT}|{MAYBE_CONTROL}", text):
         plain += text[position : match.start()]
         position = match.end()
         message = messages[int(match[1])] if match[1] else None

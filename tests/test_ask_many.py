@@ -16,6 +16,7 @@ from lumos_edge import trajectory
 from lumos_edge.agent import Agent, Budget
 from lumos_edge.engine import Sampling
 from lumos_edge.engine.llama import LlamaEngine
+from lumos_edge.engine.remote import RemoteEngine
 from lumos_edge.errors import Cancelled, Closed, ToolError
 from lumos_edge.functions import tool_of
 from lumos_edge.loading import ModelChoice, load_modules
@@ -54,7 +55,7 @@ Opened = Callable[..., Agent]
 @pytest.fixture
 def opened(tiny: Path) -> Iterator[Opened]:
     """`opened(tool, ...)`: an agent on tiny weights with that tool alone."""
-    engines: list[LlamaEngine] = []
+    engines: list[LlamaEngine | RemoteEngine] = []
 
     def open_agent(tool: Callable[..., Any], formulation: Formulation = "onetime", **options: Any) -> Agent:
         loaded = load_modules(ModelChoice("tiny", tiny, {}, {}, None, (), 4096), n_threads=1)

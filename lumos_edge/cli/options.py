@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from lumos_edge.cli.interrupt import interruptible
-from lumos_edge.trajectory import FORMULATIONS
+from lumos_edge.trajectory import FORMULATIONS, MODULES
 
 if TYPE_CHECKING:
     from lumos_edge.agent import Agent
@@ -75,6 +75,23 @@ _OPTIONS = (
     click.option("--model", type=_FILE, help="A GGUF file of your own instead of a pack."),
     click.option("--planner-adapter", type=_FILE, help="LoRA adapter of the planner, with --model."),
     click.option("--grounder-adapter", type=_FILE, help="LoRA adapter of the grounder, with --model."),
+    click.option(
+        "--server",
+        metavar="URL",
+        help="Weights on this server (llama-server, vLLM, llama_cpp.server); --pack says how they are asked.",
+    ),
+    click.option(
+        "--server-model",
+        "server_models",
+        multiple=True,
+        metavar="[MODULE=]NAME",
+        help="The name that the server serves the weights by; planner=NAME and grounder=NAME where they differ.",
+    ),
+    click.option(
+        "--server-chat-template",
+        type=_FILE,
+        help="A Jinja file, where the server does not say how its model is asked. Default: ChatML.",
+    ),
     click.option(
         "--tools", type=_FILE, multiple=True, help="A Python file with tools of your own (repeatable)."
     ),
@@ -138,6 +155,9 @@ class AgentOptions:
     model: Path | None
     planner_adapter: Path | None
     grounder_adapter: Path | None
+    server: str | None
+    server_models: tuple[str, ...]
+    server_chat_template: Path | None
     tools: tuple[Path, ...]
     mcp_servers: tuple[str, ...]
     domain: str | None
@@ -193,6 +213,8 @@ class AgentOptions:
     def _weights(self) -> ModelChoice:
         from lumos_edge import loading
 
+        if self.server or self.server_models or self.server_chat_template:
+            return self._served()
         if self.model:
             if self.pack:
                 raise click.UsageError("--pack and --model exclude each other")
@@ -203,12 +225,30 @@ class AgentOptions:
             raise click.UsageError("an adapter needs --model, the base model that it was trained on")
         return loading.of_pack(_pulled(self.pack))
 
+    def _served(self) -> ModelChoice:
+        """The weights on a server, asked as a pack says."""
+        from lumos_edge import loading
+        from lumos_edge.manifest import find_manifest
+
+        if not self.server:
+            raise click.UsageError("--server-model and --server-chat-template need --server")
+        if self.model or self.planner_adapter or self.grounder_adapter or self.n_ctx or self.n_threads:
+            raise click.UsageError("with --server the weights, --n-ctx and --n-threads are the server's")
+        named = [text.partition("=") for text in self.server_models]
+        models = {module: name for module in MODULES for key, _, name in named if key == module and name}
+        default = next((key + sign + name for key, sign, name in named if not (key in MODULES and name)), "")
+        template = self.server_chat_template.read_text("utf-8") if self.server_chat_template else ""
+        server = loading.Server(self.server, default, models, template)
+        return loading.of_server(server, find_manifest(self.pack) if self.pack else None)
+
     def settings(self, choice: ModelChoice, formulation: str) -> dict[str, Any]:
         """What decides the answers, as JSON data: everything but the number of threads."""
         from lumos_edge.loading import describe
 
         own = asdict(self)
         for name in ("pack", "model", "planner_adapter", "grounder_adapter", "n_ctx", "n_threads"):
+            del own[name]
+        for name in ("server", "server_models", "server_chat_template"):
             del own[name]
         tools = [str(path) for path in self.tools]
         own["mcp_servers"] = list(self.mcp_servers)

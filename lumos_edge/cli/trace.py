@@ -62,7 +62,8 @@ def _show_vote(vote: dict[str, Any]) -> None:
 def _model(recorded: Trace) -> dict[str, Any]:
     """What the run record says of the weights; raises TraceError."""
     model = recorded.run.get("model")
-    expected = ("name", "base", "adapters", "n_ctx")
+    is_remote = isinstance(model, dict) and "server" in model
+    expected = ("name", "server") if is_remote else ("name", "base", "adapters", "n_ctx")
     if not (isinstance(model, dict) and all(name in model for name in expected)):
         raise TraceError(f"the run record says of its model {model!r}, expected {', '.join(expected)}")
     return model
@@ -166,5 +167,9 @@ def _recorded_engine(recorded: Trace) -> LlamaEngine:
     from lumos_edge.engine.llama import LlamaEngine
 
     model = _model(recorded)
+    if "server" in model:  # a file says so, and only the user says which hosts are contacted
+        raise TraceError(
+            f"the run was recorded on the server {model['name']}; --live runs weights on this machine"
+        )
     adapters = {module: Path(path) for module, path in model["adapters"].items()}
     return LlamaEngine(Path(model["base"]), adapters=adapters, n_ctx=model["n_ctx"])

@@ -52,6 +52,7 @@ class Constraint:
         self._bytes = b""
         self._bitmask = llguidance.numpy.allocate_token_bitmask(1, cache.tokenizer.vocab_size)
         self._done = False
+        self.n_parts = 0
         self._enter_part()
 
     def _enter_part(self) -> None:
@@ -59,6 +60,9 @@ class Constraint:
         if lark is None:
             self._done = True
         else:
+            self.part = lark
+            """The Lark text of the part that is being written, which is the `n_parts`th."""
+            self.n_parts += 1
             self._matcher = self._cache.matcher(lark)
 
     @property

@@ -24,7 +24,7 @@ _CLOSING_TOKENS = 48
 
 # What closes, in the order in which it is tried: an end, a bracket, the next argument, the other side of a relation,
 # and the shortest operand where there has to be one.
-_CLOSERS = ("\n", ")", "]", ",", "=", "<", "1", " ")
+CLOSERS = ("\n", ")", "]", ",", "=", "<", "1", " ")
 
 Steps: TypeAlias = Generator[Evaluation | str, Rows | None, Completion]
 """Yields what to evaluate, and is sent its rows; and text, which needs no answer. Returns the completion."""
@@ -36,7 +36,7 @@ class Vocabulary:
     def __init__(self, model: Model) -> None:
         self.grammars = GrammarCache(model.constraint_tokenizer)
         self.end_tokens = frozenset(model.end_tokens())
-        closers = (model.tokenize(text) for text in _CLOSERS)
+        closers = (model.tokenize(text) for text in CLOSERS)
         self.closers = [tokens[0] for tokens in closers if len(tokens) == 1]
         self._tokenize = model.tokenize
 
