@@ -15,6 +15,7 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+import shiboken6
 from PySide6.QtCore import Qt, QTimer
 from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QApplication
@@ -49,6 +50,8 @@ def window(application: QApplication) -> Iterator[Window]:
     shown.show()
     yield shown
     shown.close()
+    # Here: Python's collector would delete it in whatever thread it happens to run, and Qt does not stand that.
+    shiboken6.delete(shown)
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("session")]
 
 
