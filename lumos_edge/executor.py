@@ -13,7 +13,7 @@ import re
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -31,6 +31,7 @@ from lumos_edge.toolbox import (
     ReferenceArgument,
     ReferencesArgument,
     TextArgument,
+    Tool,
     Toolbox,
 )
 from lumos_edge.trajectory import Action, Result, Subgoal, Task
@@ -42,12 +43,18 @@ _INTERRUPT_AGAIN_S = 1.0
 class Executor:
     """Runs actions with the tools of a toolbox.
 
-    `recorded` are the actions and results of an earlier run whose tools worked on resources: those tools are not
-    called again, their results are taken from there.
+    `recorded` are the actions and results of an earlier run: tools that work on resources, and those that are named
+    `not_called`, are not called again, their results are taken from there.
     """
 
-    def __init__(self, toolbox: Toolbox, recorded: Sequence[tuple[Action, Result]] | None = None) -> None:
+    def __init__(
+        self,
+        toolbox: Toolbox,
+        recorded: Sequence[tuple[Action, Result]] | None = None,
+        not_called: Collection[str] = (),
+    ) -> None:
         self._toolbox = toolbox
+        self._not_called = not_called
         self._recorded = None if recorded is None else list(recorded)
         self._wake = threading.Event()
 
@@ -64,7 +71,7 @@ class Executor:
         try:
             types = {name: frozenset({type(value)}) for name, value in bindings.items()}
             call = self._toolbox.check(action, types)
-            if self._recorded is not None and call.tool and call.tool.resources:
+            if self._recorded is not None and call.tool and self._is_recorded(call.tool):
                 return self._take_recorded(action)
             context = Context(
                 task.question, len(action.targets), subgoals[0].text if len(subgoals) == 1 else ""
@@ -73,6 +80,9 @@ class Executor:
         except StepError as error:
             return Result((), type(error).__name__, str(error), time.perf_counter() - started)
         return Result(values, elapsed_s=time.perf_counter() - started)
+
+    def _is_recorded(self, tool: Tool) -> bool:
+        return bool(tool.resources) or tool.name in self._not_called
 
     def _take_recorded(self, action: Action) -> Result:
         assert self._recorded is not None

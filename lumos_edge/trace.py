@@ -9,7 +9,7 @@ Of a task that was sampled several times each sample is there in this way, and l
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import zip_longest
 from pathlib import Path
@@ -19,10 +19,10 @@ from lumos_edge import __version__, templates, trajectory
 from lumos_edge.agent import Agent, Answered, Budget
 from lumos_edge.engine import Engine, Sampling
 from lumos_edge.engine.recorded import Recorded, RecordingEngine, ReplayEngine
-from lumos_edge.errors import BudgetExceeded, TraceError
+from lumos_edge.errors import BudgetExceeded, ToolPackError, TraceError
 from lumos_edge.executor import Executor
 from lumos_edge.reader import Reader
-from lumos_edge.toolbox import Toolbox
+from lumos_edge.toolbox import Tool, Toolbox
 from lumos_edge.trajectory import Action, Event, Finished, Result, Task, Trajectory
 
 
@@ -63,6 +63,7 @@ def _describe(agent: Agent, task: Task, model: dict[str, Any]) -> dict[str, Any]
         "grounder_template": templates.write_json(agent.grounder_template),
         "reader": agent.reader and _describe_reader(agent.reader),
         "tools": [str(pack) for pack in agent.toolbox.sources],
+        "tool_names": list(agent.toolbox.tools),
         "resources": {
             type(resource).__name__: data
             for resource in agent.toolbox.resources
@@ -112,15 +113,18 @@ class Trace:
     samples: tuple[Trace, ...] = ()
     vote: dict[str, Any] | None = None
 
-    def agent(self, engine: Engine) -> Agent:
-        """The agent of the recorded run on another engine; raises TraceError, ToolPackError."""
+    def agent(self, engine: Engine, tools: Sequence[Tool] = ()) -> Agent:
+        """The agent of the recorded run on another engine; `tools` are those that it had from no pack.
+
+        Raises TraceError, ToolPackError.
+        """
         run = self.run
         try:
             agent = Agent(
                 engine,
                 templates.read_json(run["planner_template"]),
                 templates.read_json(run["grounder_template"]),
-                self._toolbox(),
+                self._toolbox(tools),
                 formulation=run["formulation"],
                 # Its time limit was the recorded machine's; a replay ends where the record does.
                 budget=replace(Budget(**run["budget"]), timeout_s=0.0),
@@ -129,17 +133,37 @@ class Trace:
             )
         except (KeyError, TypeError, ValueError) as error:
             raise TraceError(f"the trace's first line does not describe a run: {error}") from error
-        # A library or a database may have changed, or not be here: what tools found there is part of the record.
-        agent.executor = Executor(agent.toolbox, self._executed)
+        # A library or a database may have changed, or not be here: what tools found there is part of the record. So is
+        # what functions and servers returned, which may do more than return.
+        agent.executor = Executor(agent.toolbox, self._executed, [tool.name for tool in tools])
         return agent
 
-    def _toolbox(self) -> Toolbox:
+    def _toolbox(self, given: Sequence[Tool]) -> Toolbox:
         """The tools of the run, with what was recorded of their resources in the place of these."""
-        tools = Toolbox.of_packs(self.run["tools"])
-        kinds = {kind.__name__: kind for tool in tools.tools.values() for kind in tool.resources.values()}
+        away = [pack for pack in self.run["tools"] if pack.endswith(".py") and not Path(pack).is_file()]
+        if away:
+            raise ToolPackError(
+                f"the run's tools in {', '.join(away)} are not there: give them with --tools FILE"
+            )
+        packs = Toolbox.of_packs(self.run["tools"])
+        tools = {**packs.tools, **{tool.name: tool for tool in given}}
+        # Traces of earlier versions do not name them all.
+        names = self.run.get("tool_names", [*packs.tools, *dict.fromkeys(self._called)])
+        missing = [name for name in names if name not in tools]
+        if missing:
+            raise ToolPackError(
+                f"the run's tools {', '.join(missing)} are in none of its packs: give them with --tools FILE "
+                "or --mcp COMMAND"
+            )
+        kinds = {kind.__name__: kind for tool in tools.values() for kind in tool.resources.values()}
         recorded = self.run.get("resources", {})
         resources = [kinds[name].read_json(data) for name, data in recorded.items()]
-        return Toolbox.of_packs(self.run["tools"], resources)
+        # In the order in which the modules were told of them.
+        return Toolbox([tools[name] for name in names], packs.sources, packs.examples, resources)
+
+    @property
+    def _called(self) -> Iterator[str]:
+        yield from (action.tool for action, _ in self._executed if action.tool)
 
     @property
     def _executed(self) -> list[tuple[Action, Result]]:
@@ -203,19 +227,19 @@ def of_records(records: Iterable[Mapping[str, Any]]) -> Trace:
     return replace(winner, samples=tuple(runs), vote=vote)
 
 
-def replay(trace: Trace) -> Trajectory:
-    """Run the task again with the recorded completions, without a model.
+def replay(trace: Trace, tools: Sequence[Tool] = ()) -> Trajectory:
+    """Run the task again with the recorded completions, without a model; `tools` are those that it had from no pack.
 
     Planner, grounder, grammar and tools work as in any run, so a difference to the record is a difference of the
     code. Raises TraceError where the run leaves the record.
     """
-    return _run(trace, ReplayEngine(trace.completions))
+    return _run(trace, ReplayEngine(trace.completions), tools)
 
 
-def _run(trace: Trace, engine: Engine) -> Trajectory:
+def _run(trace: Trace, engine: Engine, tools: Sequence[Tool]) -> Trajectory:
     finished = None
     try:
-        for event in trace.agent(engine).run(trace.task):
+        for event in trace.agent(engine, tools).run(trace.task):
             if isinstance(event, Finished):
                 finished = event.trajectory
     except BudgetExceeded:
@@ -244,13 +268,16 @@ def first_difference(recorded: tuple[Recorded, ...], live: tuple[Recorded, ...])
     return None
 
 
-def replay_live(trace: Trace, engine: Engine) -> tuple[Trajectory, Difference | None]:
+def replay_live(
+    trace: Trace, engine: Engine, tools: Sequence[Tool] = ()
+) -> tuple[Trajectory, Difference | None]:
     """Decode the recorded task again on a real engine; raises what `Agent.ask` raises.
 
-    The reader is not asked again: it is a tool's, and the results of tools on resources are the recorded ones.
+    The reader is not asked again: it is a tool's. The results of tools on resources, and of `tools`, are the recorded
+    ones.
     """
     live: list[Recorded] = []
-    result = _run(trace, RecordingEngine(engine, live.append))
+    result = _run(trace, RecordingEngine(engine, live.append), tools)
     recorded, again = (
         tuple(item for item in items if item.module != "reader") for items in (trace.completions, live)
     )

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
 from lumos_edge import trace
 from lumos_edge.agent import Agent, Budget
-from lumos_edge.errors import BudgetExceeded, TraceError
+from lumos_edge.errors import BudgetExceeded, ToolPackError, TraceError
+from lumos_edge.functions import tool_of
 from lumos_edge.templates import LumosTemplate
 from lumos_edge.toolbox import Toolbox
 from lumos_edge.trajectory import Finished, Task
@@ -154,3 +155,32 @@ def test_a_replay_needs_no_resource(tmp_path: Path) -> None:
     assert str(events[-1].trajectory.answer) == "365"
     read = trace.of_records(json.loads(json.dumps(records)))
     assert trace.replay(read) == events[-1].trajectory
+
+
+def test_a_function_of_the_run_is_not_called_again() -> None:
+    calls = []
+
+    def price(fruit: Literal["apple", "pear"]) -> float:
+        """Price of one fruit"""
+        calls.append(fruit)
+        return 0.5
+
+    template = LumosTemplate("eval", "", "")
+    toolbox = Toolbox([*Toolbox.of_packs(["maths"]).tools.values(), tool_of(price)], ("maths",))
+    engine = ScriptedEngine("Subgoal 1: Find the price.", "R1 = price(apple); R2 = Calculator(R1 * 4)")
+    records: list[dict[str, Any]] = []
+    events = list(
+        trace.record(Agent(engine, template, template, toolbox), Task("4 apples?"), MODEL, records.append)
+    )
+    assert isinstance(events[-1], Finished)
+    assert str(events[-1].trajectory.answer) == "2"
+    read = trace.of_records(records)
+    assert trace.replay(read, [tool_of(price)]) == events[-1].trajectory
+    assert calls == ["apple"]
+    with pytest.raises(
+        ToolPackError, match="the run's tools price are in none of its packs: give them with --tools"
+    ):
+        trace.replay(read)
+    del read.run["tool_names"]  # as in a trace of an earlier version
+    with pytest.raises(ToolPackError, match="the run's tools price are in none"):
+        trace.replay(read)

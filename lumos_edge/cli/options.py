@@ -273,7 +273,7 @@ class AgentOptions:
         """
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", UserWarning)
-            servers = [_start_mcp_server(command, say or _say) for command in self.mcp_servers]
+            servers = [start_mcp_server(command, say or _say) for command in self.mcp_servers]
             tools = [tool for server in servers for tool in server.tools]
             opened = self._resources(choice) if resources is None else resources
             agent = interruptible(functools.partial(self._agent, choice, tools, beside, opened))
@@ -351,7 +351,7 @@ def _online_wiki() -> OnlineWiki:
         raise click.UsageError(f"LUMOS_EDGE_WIKIPEDIA: {error}") from error
 
 
-def _start_mcp_server(command: str, say: Callable[[str], None]) -> McpServer:
+def start_mcp_server(command: str, say: Callable[[str], None]) -> McpServer:
     """The running server, which ends with the command line's command."""
     from lumos_edge.mcp_tools import McpServer
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ from lumos_edge.errors import DeadlineExceeded, TraceError
 
 if TYPE_CHECKING:
     from lumos_edge.engine.llama import LlamaEngine
+    from lumos_edge.toolbox import Tool
     from lumos_edge.trace import Trace
     from lumos_edge.trajectory import Trajectory
 
@@ -124,11 +126,26 @@ def html(file: Path, output: Path | None) -> None:
 @click.option(
     "--live", is_flag=True, help="Decode again on the recorded model and show the first difference."
 )
-def replay(file: Path, live: bool) -> int:
+@click.option(
+    "--tools",
+    "files",
+    type=_TRACE_FILE,
+    multiple=True,
+    help="A Python file with tools of the run that is not at its place any more (repeatable).",
+)
+@click.option(
+    "--mcp",
+    "servers",
+    multiple=True,
+    metavar="COMMAND",
+    help="Start the MCP server whose tools the run had (repeatable).",
+)
+def replay(file: Path, live: bool, files: tuple[Path, ...], servers: tuple[str, ...]) -> int:
     """Run a recorded task again: with the recorded completions (no model is needed), or with --live.
 
-    Of a task that was sampled several times it runs every sample. Exit code 0 when the trajectory is the recorded one,
-    1 when it is not.
+    Functions, MCP tools and tools on a resource are not called again: their results are the recorded ones. Of a task
+    that was sampled several times it runs every sample. Exit code 0 when the trajectory is the recorded one, 1 when it
+    is not.
     """
     from lumos_edge import trace
 
@@ -142,18 +159,40 @@ def replay(file: Path, live: bool) -> int:
         raise click.UsageError(
             f"{file}: its time limit ended the recorded run, no replay ends at that moment"
         )
-    same = _replay_live(samples) if live else all(trace.replay(one) == one.trajectory for one in samples)
+    placed, tools = _with_tools(samples, files, servers)
+    if live:
+        same = _replay_live(placed, tools)
+    else:
+        same = all(trace.replay(sample, tools) == sample.trajectory for sample in placed)
     click.echo("same trajectory" if same else "another trajectory")
     return 0 if same else 1
 
 
-def _replay_live(samples: Sequence[Trace]) -> bool:
+def _with_tools(
+    samples: Sequence[Trace], files: tuple[Path, ...], servers: tuple[str, ...]
+) -> tuple[list[Trace], list[Tool]]:
+    """The traces with these files in the place of their packs of the same name, and the tools of the others."""
+    from lumos_edge.cli.options import start_mcp_server
+    from lumos_edge.toolbox import Toolbox
+
+    places = {file.name: str(file) for file in files}
+    packs = [places.pop(Path(pack).name, pack) for pack in samples[0].run["tools"]]
+    own = list(Toolbox.of_packs(places.values()).tools.values()) if places else []
+    of_servers = [tool for command in servers for tool in start_mcp_server(command, _say).tools]
+    return [replace(sample, run={**sample.run, "tools": packs}) for sample in samples], [*own, *of_servers]
+
+
+def _say(message: str) -> None:
+    click.echo(f"lumos-edge: {message}", err=True)
+
+
+def _replay_live(samples: Sequence[Trace], tools: Sequence[Tool]) -> bool:
     from lumos_edge import trace
 
     engine = interruptible(lambda: _recorded_engine(samples[0]))
     same = True
     for sample in samples:
-        replay = functools.partial(trace.replay_live, sample, engine)
+        replay = functools.partial(trace.replay_live, sample, engine, tools)
         trajectory, difference = interruptible(replay, engine.cancel)
         if difference:
             click.echo(f"completion {difference.index + 1}, {difference.module}:")

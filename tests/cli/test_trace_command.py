@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.conftest import MODEL, Command, error_line
+from tests.cli.conftest import MODEL, TOOLS, Command, error_line
+from tests.cli.test_mcp_command import EXAMPLE
 
 QUESTION = "What is 2 + 3?"
 
@@ -148,3 +149,32 @@ def test_what_is_no_trace_is_one_line(
     done = run("trace", *command, file)
     assert (done.returncode, done.stdout.count("answer")) in ((2, 0), (3, 0))
     error_line(done)
+
+
+def test_tools_that_are_not_there_are_named_and_can_be_given(
+    run: Command, tiny: Path, tmp_path: Path, answers_42: None
+) -> None:
+    tools, trace = tmp_path / "more.py", tmp_path / "t.jsonl"
+    tools.write_text(TOOLS.replace("def Act", "def More") + "    return Number(Fraction(1))\n")
+    done = run("ask", *MODEL, tiny, "--tools", tools, "--trace", trace, QUESTION)
+    assert done.returncode in (0, 1), done.stderr
+    assert run("trace", "replay", trace).stdout == "same trajectory\n"
+    given = tmp_path / "kept" / "more.py"
+    given.parent.mkdir()
+    tools.rename(given)
+    missing = run("trace", "replay", trace)
+    assert missing.returncode == 3
+    assert f"the run's tools in {tools} are not there: give them with --tools FILE" in error_line(missing)
+    assert run("trace", "replay", trace, "--tools", given).stdout == "same trajectory\n"
+
+
+def test_tools_of_an_mcp_server_are_named_and_can_be_given(
+    run: Command, tiny: Path, tmp_path: Path, answers_42: None
+) -> None:
+    trace = tmp_path / "t.jsonl"
+    run("ask", *MODEL, tiny, "--mcp", EXAMPLE, "--trace", trace, QUESTION)
+    missing = run("trace", "replay", trace)
+    assert missing.returncode == 3
+    assert "the run's tools convert_distance, " in error_line(missing)
+    assert "are in none of its packs: give them with --tools FILE or --mcp COMMAND" in error_line(missing)
+    assert run("trace", "replay", trace, "--mcp", EXAMPLE).stdout == "same trajectory\n"
