@@ -1,4 +1,4 @@
-"""Clients that ask `lumos-edge serve` at the same time: is each request answered, in its order, and is cancelling quick?
+"""Clients that ask `lumos-edge serve` at once: is each request answered, in its order, and is cancelling quick?
 
     python benchmarks/bench_serve.py [--minutes 10] [--clients 16] [--pack nano]
 
