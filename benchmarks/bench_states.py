@@ -46,9 +46,9 @@ MAX_TABLES = 60
 
 _WORDS = re.findall(
     r"\S+",
-    """add basket black book by cheapest check-in choose city count customer date delete delivery does each find first from
-    highest how in large last lamp left list log long many maximum name new next of open order per price average the
-    rate room sale search select show small sort table than ticket time to total train type user who with year York
+    """add basket black book by cheapest check-in choose city count customer date delete delivery does each find first
+    from highest how in large last lamp left list log long many maximum name new next of open order per price average
+    the rate room sale search select show small sort table than ticket time to total train type user who with year York
     Größe 東京 R2-D2 (sic) 1,200 3/4 50% x^2 a=b; "quoted" it's <|im_end|>""",
 )
 

@@ -10,6 +10,8 @@ LumosError
 │   ├── ToolPackError
 │   ├── DatabaseError
 │   ├── PageError
+│   ├── CatalogueError
+│   ├── PictureError
 │   ├── TraceError
 │   ├── AddressError
 │   ├── McpError
@@ -115,6 +117,18 @@ class PageError(UserFileError):
     """The page to begin with cannot be opened."""
 
     hint = "expected an HTML file, or an address that begins with http:// or https://"
+
+
+class CatalogueError(UserFileError):
+    """A shop's catalogue cannot be read."""
+
+    hint = "expected a JSON list of products as WebShop publishes them (items_shuffle_1000.json)"
+
+
+class PictureError(UserFileError):
+    """A picture, or its caption, cannot be read."""
+
+    hint = "a caption is a text beside the picture, photo.jpg.txt, or part of the question"
 
 
 class TraceError(UserFileError):

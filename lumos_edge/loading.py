@@ -111,6 +111,10 @@ def of_server(server: Server, asked_as: Manifest | None = None) -> ModelChoice:
     return replace(choice, templates=templates, formulation=formulation, tools=asked_as.tools)
 
 
+# Where a subgoal depends on what the one before it came to, which the onetime formulation does not know.
+_STEP_BY_STEP = frozenset({"qa", "shop", "vision", "web"})
+
+
 def with_tools(choice: ModelChoice, tools: tuple[str | Path, ...]) -> ModelChoice:
     """The same weights for tasks of another family. Adapters of the pack's own family stay away from it: the modules
     are asked by examples, or in the paper's words where the pack says so. Adapters of the user's own files stay.
@@ -120,8 +124,8 @@ def with_tools(choice: ModelChoice, tools: tuple[str | Path, ...]) -> ModelChoic
     other = {module for module, name in choice.templates.items() if name == "compact"}
     templates = {module: name for module, name in choice.templates.items() if module not in other}
     adapters = {module: path for module, path in choice.adapters.items() if module not in other}
-    # Each question over knowledge depends on the answer before it, which the onetime formulation does not know.
-    formulation = "iterative" if "qa" in tools and not adapters else choice.formulation
+    step_by_step = not adapters and not _STEP_BY_STEP.isdisjoint(tools)
+    formulation = "iterative" if step_by_step else choice.formulation
     return replace(choice, tools=tools, templates=templates, adapters=adapters, formulation=formulation)
 
 

@@ -29,6 +29,8 @@ LAYERS = (
     "mcp_tools",
     "sql/*",
     "web/*",
+    "shop/*",
+    "pictures",
     "engine",  # the seam alone: what an engine is asked and what it gives
     "grammar",
     "templates",

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from lumos_edge.agent import Agent, Answered
     from lumos_edge.engine import Sampling
     from lumos_edge.loading import ModelChoice
+    from lumos_edge.toolbox import Resource
     from lumos_edge.trajectory import Task, Trajectory
     from lumos_edge.voting import Vote
 
@@ -37,6 +38,16 @@ _MAX_PARALLEL = 16  # samples at a time: more of them make a batch hardly cheape
 )
 @page_options
 @click.option(
+    "--shop",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Shop in this catalogue: a JSON file of products in WebShop's format.",
+)
+@click.option(
+    "--image",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Ask about this picture, by its caption: in the question, or in a text file beside it.",
+)
+@click.option(
     "--trace", "trace_file", type=click.Path(dir_okay=False, path_type=Path), help="Record the run here."
 )
 @samples_option
@@ -48,6 +59,8 @@ def command(
     options: AgentOptions,
     page: str | None,
     page_options: PageOptions,
+    shop: Path | None,
+    image: Path | None,
     trace_file: Path | None,
     samples: int,
     sources: bool,
@@ -59,16 +72,25 @@ def command(
     The answer goes to stdout, all else to stderr. Exit codes: 0 answered, 1 not answered, 2 usage, 3 model, file or
     engine, 4 budget, 130 interrupted.
     """
+    from lumos_edge.pictures import open_picture
+    from lumos_edge.shop.visit import Shop
     from lumos_edge.trajectory import Task
 
     task = Task(checked_question(_read_stdin() if question == "-" else question))
-    choice = options.choice(options.tool_packs(page))
-    resources = [page_options.open(page)] if page else None
+    choice = options.choice(options.tool_packs(page=page, shop=shop, image=image))
+    resources: list[Resource] = []
+    if page:
+        resources.append(page_options.open(page))
+    if shop:
+        resources.append(Shop.open(shop))
+    if image:
+        picture, task = open_picture(image, task.question)
+        resources.append(picture)
     live = LiveRun(color=click.get_current_context().color) if sys.stderr.isatty() and not quiet else None
     with _closed(live):
         if live:
             live.wait(f"loading {choice.name}")
-        agent = options.agent(choice, live.say if live else None, resources=resources)
+        agent = options.agent(choice, live.say if live else None, resources=resources or None)
         if live:
             live.wait("planning")
         # Opened when the model is there: a run that never began overwrites no earlier trace.

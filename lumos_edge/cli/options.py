@@ -105,8 +105,8 @@ _OPTIONS = (
     click.option(
         "--domain",
         metavar="TOOLS",
-        help="The tool pack of the questions: maths, qa, sql, web or your own. Default: what is attached says, "
-        "else the model pack.",
+        help="The tool pack of the questions: maths, qa, sql, web, shop, vision or your own. Default: what is "
+        "attached says, else the model pack.",
     ),
     click.option("--db", type=_FILE, help="Ask this SQLite file; it is opened read-only."),
     click.option(
@@ -191,10 +191,14 @@ class AgentOptions:
             choice = loading.with_tools(choice, tools)
         return replace(choice, n_ctx=self.n_ctx) if self.n_ctx else choice
 
-    def tool_packs(self, page: str | None = None) -> tuple[str, ...]:
+    def tool_packs(
+        self, page: str | None = None, shop: Path | None = None, image: Path | None = None
+    ) -> tuple[str, ...]:
         """What --domain names, or what is attached implies; none for the model pack's own. Raises click.UsageError."""
         attached = [
             ("--page", "web", page),
+            ("--shop", "shop", shop),
+            ("--image", "vision", image),
             ("--db", "sql", self.db),
             ("--knowledge", "qa", self.knowledge),
             ("--online", "qa", self.online),

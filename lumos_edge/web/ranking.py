@@ -50,10 +50,16 @@ def ranked(elements: Sequence[Element], operation: Operation, query: str, n_best
     return tuple(Ranked(fitting[index], scores[index]) for index in order[:n_best])
 
 
-def is_clear(found: Sequence[Ranked]) -> bool:
+def is_clear(scores: Sequence[float]) -> bool:
     """Whether the first of these is so much better than the second that no model needs to be asked."""
-    scores = [score for _, score in found[:2]]
     return len(scores) < 2 or scores[1] < _UNCLEAR * scores[0]
+
+
+def ranked_texts(texts: Sequence[str], query: str) -> tuple[tuple[str, float], ...]:
+    """The texts with how well they fit, the best first, else in their order; 0 where they share no word."""
+    scores = _scores([Passage(text, "", "") for text in texts], query)
+    order = sorted(range(len(texts)), key=lambda index: -scores[index])
+    return tuple((texts[index], scores[index]) for index in order)
 
 
 def ranked_options(options: Sequence[str], text: str) -> tuple[str, ...]:
@@ -61,9 +67,7 @@ def ranked_options(options: Sequence[str], text: str) -> tuple[str, ...]:
     equal = [option for option in options if option.casefold() == text.strip().casefold()]
     if equal:
         return (equal[0],)
-    scores = _scores([Passage(option, "", "") for option in options], text)
-    order = sorted(range(len(options)), key=lambda index: -scores[index])
-    return tuple(options[index] for index in order if scores[index] > 0)
+    return tuple(option for option, score in ranked_texts(options, text) if score > 0)
 
 
 def _click_weight(element: Element, verb: str) -> float:

@@ -115,7 +115,7 @@ class Site(Resource):
         if best is None or (not best.score and chooser is None):
             n_fitting = sum(operation in element.operations for element in document.elements)
             raise ElementNotFound(f"none of {n_fitting} elements for {operation} fits {query!r}")
-        if chooser is None or is_clear(candidates):
+        if chooser is None or is_clear([score for _, score in candidates]):
             return best.element, ()
         lines = tuple(element_line(element) for element, _ in candidates)
         chosen = chooser.choose(f"{operation}: {query}", lines)

@@ -45,7 +45,8 @@ def test_a_run_on_a_page(run: Command, tiny: Path, tmp_path: Path) -> None:
     """The weights write nonsense, but nonsense that parses: each action has a page or a typed error."""
     page = tmp_path / "shop.html"
     page.write_text(PAGE)
-    done = run("ask", *MODEL, tiny, "--page", page, "--max-subgoals", "2", "--json", "Buy a lamp.")
+    options = ("--max-subgoals", "2", "--formulation", "onetime", "--json")
+    done = run("ask", *MODEL, tiny, "--page", page, *options, "Buy a lamp.")
     document = json.loads(done.stdout)
     attempts = [attempt for step in document["trajectory"]["steps"] for attempt in step["attempts"]]
     actions = [action["tool"] for attempt in attempts for action in attempt["actions"] if action["tool"]]

@@ -17,7 +17,14 @@ def test_list_prints_every_tool_with_its_interface(run: Command) -> None:
     done = run("tools", "list")
     lines = done.stdout.splitlines()
     assert (done.returncode, done.stderr) == (0, "")
-    assert [line for line in lines if not line.startswith(" ")] == ["maths", "qa", "sql", "web"]
+    assert [line for line in lines if not line.startswith(" ")] == [
+        "maths",
+        "qa",
+        "shop",
+        "sql",
+        "vision",
+        "web",
+    ]
     assert lines[1] == "  Calculator(formula): Calculate the input formula"
     names = {line.split("(")[0].strip() for line in lines[1 : lines.index("qa")]}
     assert names == {
