@@ -6,6 +6,7 @@ The questions are a JSONL file of {"question", "answer"}; GSM8K's own files do (
 set). Each question goes to every system before the next one, so that a busy machine is the same to all of them.
     fewshot-onetime, fewshot-iterative   the base model with the tool packs' examples
     adapters-onetime                     the pack's adapters, or those of --planner-adapter and --grounder-adapter
+    samples-1, samples-5, samples-9      the pack as it is; so many plans decoded at once, executed and voted on
     chain-of-thought                     the base model asked to think step by step, no tools
 Intervals are Wilson's at 95 %. The last line of stdout is JSON.
 """
@@ -13,6 +14,7 @@ Intervals are Wilson's at 95 %. The last line of stdout is JSON.
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import math
 import re
@@ -34,9 +36,11 @@ from lumos_edge.manifest import find_manifest
 from lumos_edge.scoring import is_correct
 from lumos_edge.templates import ChatTemplate, Message
 from lumos_edge.trajectory import Module, Task, Trajectory
+from lumos_edge.voting import samplings, vote
 
 _THINK = "Solve the problem step by step. End with 'The answer is' and the number."
-SYSTEMS = ("fewshot-onetime", "fewshot-iterative", "adapters-onetime", "chain-of-thought")
+_SAMPLES = {"samples-1": 1, "samples-5": 5, "samples-9": 9}
+SYSTEMS = ("fewshot-onetime", "fewshot-iterative", "adapters-onetime", *_SAMPLES, "chain-of-thought")
 _MAX_THOUGHT = 400  # tokens; the issue's figure for the 1.5B base is 290 per task
 _NUMBER = re.compile(r"-?\$?\d[\d,]*\.?\d*")
 
@@ -97,6 +101,24 @@ def _count_actions(trajectory: Trajectory | None) -> tuple[int, int]:
     n_invalid = sum(error in ("ActionError", "UndefinedResult") for error in errors)
     n_unparsed = sum(bool(attempt.error) for attempt in attempts)
     return sum(len(attempt.actions) for attempt in attempts) + n_unparsed, n_invalid + n_unparsed
+
+
+def voting_system(agent: Agent, n_samples: int) -> System:
+    """The answer that most of so many runs have; `ask --samples`."""
+
+    def answer(question: Question) -> Outcome:
+        started = time.perf_counter()
+        requests = ((Task(question.text), sampling) for sampling in samplings(agent.sampling, n_samples))
+        done = vote(list(agent.run_many(requests, n_samples)))
+        seconds = time.perf_counter() - started
+        found = None if done.trajectory.answer is None else str(done.trajectory.answer)
+        counts = [_count_actions(sample.trajectory) for sample in done.samples]
+        n_actions, n_invalid = (sum(numbers) for numbers in zip(*counts, strict=True))
+        completions = [recorded.completion for sample in done.samples for recorded in sample.completions]
+        n_tokens = sum(completion.n_completion for completion in completions)
+        return Outcome(found, _is_right(found, question), n_tokens, n_actions, n_invalid, seconds)
+
+    return answer
 
 
 def thinking_system(engine: LlamaEngine) -> System:
@@ -163,11 +185,19 @@ def make_systems(
                 n_threads=n_threads,
             )
         ),
+        **{
+            name: functools.partial(_voting, replace(choice, adapters=adapters), n_samples, n_threads)
+            for name, n_samples in _SAMPLES.items()
+        },
         "chain-of-thought": lambda: thinking_system(
             LlamaEngine(choice.base, n_ctx=2048, n_threads=n_threads)
         ),
     }
     return {name: makers[name]() for name in names}
+
+
+def _voting(choice: ModelChoice, n_samples: int, n_threads: int) -> System:
+    return voting_system(Agent.open(choice, n_threads=n_threads), n_samples)
 
 
 def wilson(n_right: int, n: int) -> tuple[float, float]:

@@ -18,6 +18,7 @@ from lumos_edge.cli.live import LiveRun
 from lumos_edge.cli.options import AgentOptions, agent_options, samples_option
 from lumos_edge.cli.page import PageOptions, page_options
 from lumos_edge.cli.table import answer_text, source_text
+from lumos_edge.engine import N_PARALLEL
 
 if TYPE_CHECKING:
     from lumos_edge.agent import Agent, Answered
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
     from lumos_edge.toolbox import Resource
     from lumos_edge.trajectory import Task, Trajectory
     from lumos_edge.voting import Vote
-
-_MAX_PARALLEL = 16  # samples at a time: more of them make a batch hardly cheaper
 
 
 @click.command("ask")
@@ -244,7 +243,7 @@ class _SampledRun(_Run):
 
     def _runs(self, samplings: list[Sampling]) -> Iterator[tuple[Sampling, Answered]]:
         run = self.agent.run_many(
-            ((self.task, sampling) for sampling in samplings), min(self._n_samples, _MAX_PARALLEL)
+            ((self.task, sampling) for sampling in samplings), min(self._n_samples, N_PARALLEL)
         )
         return zip(samplings, run, strict=True)
 

@@ -17,7 +17,7 @@ PINNED_BINDING = "0.3.36"
 """The version of llama-cpp-python whose struct layouts `binding.py` fills."""
 
 
-N_PARALLEL = 8
+N_PARALLEL = 16
 """Runs that are decoded together where nothing else is said: benchmarks/LOG.md, 2026-11-27."""
 
 

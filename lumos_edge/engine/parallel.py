@@ -30,7 +30,7 @@ Work: TypeAlias = Callable[[Engine], Generator[object, None, R]]
 
 _BATCHED: tuple[Module, ...] = ("planner", "grounder")
 
-_CELLS_PER_SLOT = 512
+_CELLS_PER_SLOT = 256
 """Tokens in the KV cache for each run more, beyond the context window: what a task takes that is not shared."""
 
 _MIN_SHARED = 16
@@ -136,7 +136,7 @@ class _SharedContext:
 class ParallelEngine:
     """Does at most `n_slots` runs at once, in contexts of its own; weights, grammars and readers are `engine`'s.
 
-    Memory: in each context (one for each adapter among planner's and grounder's) the cells of a context window and 512
+    Memory: in each context (one for each adapter among planner's and grounder's) the cells of a context window and 256
     more for each slot; a cell is 23 KB at 135M, 12 KB at 0.5B and 28 KB at 1.5B. A completion that finds no room waits
     till another one has ended. Nothing is drafted. A recurrent model has one slot: nothing of its past can be copied.
     """
