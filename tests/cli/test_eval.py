@@ -11,7 +11,9 @@ from typing import Any
 
 import pytest
 
+from lumos_edge.knowledge.pack import knowledge_folder
 from tests.cli.conftest import MODEL, Command, Start, error_line
+from tests.knowledge.packs import ROMANS, build_pack
 
 EXAMPLES = (
     {"question": "What is 40 + 2?", "answer": "They are 40 + 2.\n#### 42"},
@@ -117,9 +119,34 @@ def test_the_results_of_other_settings_are_not_continued(
     assert run(*arguments, "--limit", "2").returncode == 0
 
 
+@pytest.mark.usefixtures("answers_its_packs")
+def test_a_line_may_name_its_own_knowledge(run: Command, tiny: Path, tmp_path: Path) -> None:
+    for name in ("gauls", "romans"):
+        build_pack(knowledge_folder() / f"{name}.sqlite", *ROMANS)
+    lines: list[dict[str, Any]] = [
+        {"question": "One?", "answer": "gauls", "knowledge": "gauls"},
+        {"question": "Both?", "answer": "gauls romans", "knowledge": ["romans", "gauls"]},
+        {"question": "All?", "answer": "gauls romans"},
+    ]
+    file, output = tmp_path / "questions.jsonl", tmp_path / "results.jsonl"
+    file.write_text("\n".join(map(json.dumps, lines)))
+    asked = ("eval", file, *MODEL, tiny, "--max-subgoals", "1")
+    done = run(*asked, "--output", output)
+    assert [result["answer"] for result in _results(output)] == ["gauls", "gauls romans", "gauls romans"]
+    assert json.loads(done.stdout)["correct"] == 3
+    lines[0]["knowledge"] = "romans"
+    file.write_text("\n".join(map(json.dumps, lines)))
+    assert "holds the results of another run: of_lines" in error_line(run(*asked, "--output", output))
+    lines[0]["knowledge"] = "vandals"
+    file.write_text("\n".join(map(json.dumps, lines)))
+    assert "no knowledge pack 'vandals'; installed: gauls, romans" in error_line(run(*asked))
+    assert "which is for --domain qa, not maths" in error_line(run(*asked, "--domain", "maths"))
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
+        (b'{"question": "x", "answer": "1", "knowledge": 3}\n', 'and at most "knowledge": PACKS'),
         (b"", "has no questions"),
         (b'{"question": "x", "answer": "1"}\nnot json\n', "line 2: expected"),
         (b'{"question": "x"}\n', "line 1: expected"),
