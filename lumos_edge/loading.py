@@ -72,7 +72,15 @@ def of_pack(manifest: Manifest) -> ModelChoice:
 
     store = Store()
     adapters: dict[Module, Path] = {}
-    modules: dict[Module, ModulePart] = {"planner": manifest.planner, "grounder": manifest.grounder}
+    modules: dict[Module, ModulePart] = {
+        "planner": manifest.planner,
+        "grounder": manifest.grounder,
+        "reader": manifest.reader,
+    }
+    # The template of a pack is of its planner and grounder; the compact one has no words for a reader.
+    templates = {module: part.template for module, part in modules.items()}
+    if templates["reader"] == "compact":
+        del templates["reader"]
     for module, part in modules.items():
         if part.adapter is not None:
             adapters[module] = (
@@ -82,7 +90,7 @@ def of_pack(manifest: Manifest) -> ModelChoice:
         manifest.name,
         store.path(manifest.base),
         adapters,
-        {module: part.template for module, part in modules.items()},
+        templates,
         "onetime" if manifest.formulation == "onetime" else "iterative",
         manifest.tools,
         manifest.n_ctx,
@@ -124,7 +132,7 @@ def with_tools(choice: ModelChoice, tools: tuple[str | Path, ...]) -> ModelChoic
     other = {module for module, name in choice.templates.items() if name == "compact"}
     templates = {module: name for module, name in choice.templates.items() if module not in other}
     adapters = {module: path for module, path in choice.adapters.items() if module not in other}
-    step_by_step = not adapters and not _STEP_BY_STEP.isdisjoint(tools)
+    step_by_step = not adapters.keys() - {"reader"} and not _STEP_BY_STEP.isdisjoint(tools)
     formulation = "iterative" if step_by_step else choice.formulation
     return replace(choice, tools=tools, templates=templates, adapters=adapters, formulation=formulation)
 

@@ -460,7 +460,12 @@ class Toolbox:
         examples: Iterable[Example] = (),
         resources: Iterable[Resource] = (),
     ) -> None:
-        self.tools = {tool.name: tool for tool in tools}
+        """Raises ToolPackError for two tools of one name, ValueError for none."""
+        self.tools: dict[str, Tool] = {}
+        for tool in tools:
+            if tool.name in self.tools:
+                raise ToolPackError(f"two tools are called {tool.name}: give one of them another name")
+            self.tools[tool.name] = tool
         self.resources = tuple(resources)
         self.sources = sources
         self.packs = tuple(Path(source).stem for source in sources)
@@ -470,12 +475,16 @@ class Toolbox:
 
     @classmethod
     def of_packs(cls, names: Iterable[str | Path], resources: Iterable[Resource] = ()) -> Toolbox:
-        """The tools of these packs: names of built-in or user's packs, or paths of Python files. ToolPackError."""
+        """The tools of these packs: names of built-in or user's packs, or paths of Python files. ToolPackError.
+
+        Where two packs have a tool of the same name the later pack's is taken: so the Calculator of `qa`, which also
+        computes with answers, stands for that of `maths`, and a tool of the user's for a built-in one.
+        """
         packs = tuple(names)
         members = [member for pack in packs for member in load_pack(pack)]
-        tools = [member for member in members if isinstance(member, Tool)]
+        tools = {member.name: member for member in members if isinstance(member, Tool)}
         examples = [member for member in members if isinstance(member, Example)]
-        return cls(tools, packs, examples, resources)
+        return cls(tools.values(), packs, examples, resources)
 
     def resource(self, kind: type[R]) -> R:
         """The resource of that class; raises ToolPackError when there is none."""

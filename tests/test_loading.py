@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -17,12 +18,18 @@ from lumos_edge.errors import (
     EngineError,
     ModelLoadError,
     ModelNotFound,
+    ToolPackError,
 )
-from lumos_edge.loading import choose, describe, load_toolbox, of_files, of_pack
-from lumos_edge.manifest import find_manifest
+from lumos_edge.knowledge.library import Library
+from lumos_edge.loading import choose, describe, load_toolbox, of_files, of_pack, with_tools
+from lumos_edge.manifest import find_manifest, read_manifest
+from lumos_edge.reader import Reader
+from lumos_edge.store import Store
 from lumos_edge.templates import CompactTemplate, FewshotTemplate, LumosTemplate
+from lumos_edge.toolbox import Toolbox
 from tests.cli.conftest import CHAT_TEMPLATE
 from tests.engine.tiny import write_adapter, write_bpe_model
+from tests.knowledge.packs import ROMANS, build_pack
 
 
 @pytest.fixture
@@ -95,6 +102,44 @@ def test_what_a_trace_says_is_enough_to_find_the_weights(tiny: Path) -> None:
 def test_a_pack_that_is_not_pulled_names_the_command() -> None:
     with pytest.raises(ModelNotFound, match="lumos-edge models pull nano"):
         of_pack(find_manifest("nano"))
+
+
+def test_a_pack_may_have_an_adapter_for_its_reader(tiny: Path, tmp_path: Path) -> None:
+    sha256 = hashlib.sha256(tiny.read_bytes()).hexdigest()
+    manifest = tmp_path / "mine.toml"
+    manifest.write_text(
+        'title = "Mine"\ndescription = "x"\nformulation = "onetime"\ntools = ["maths"]\nn_ctx = 512\n'
+        'template = "compact"\n[reader]\nadapter = "reader.gguf"\n'
+        f'[base]\nfile = "tiny.gguf"\nfile_type = "F32"\nsize_bytes = {tiny.stat().st_size}\n'
+        f'sha256 = "{sha256}"\nlicence = "MIT"\nurl = "http://127.0.0.1/"\n'
+    )
+    write_adapter(tmp_path / "reader.gguf", 1, metadata={"lumos.module": "reader", "lumos.template": "lumos"})
+    Store().fetch(read_manifest(manifest).base, local=tiny)
+    choice = of_pack(read_manifest(manifest))
+    assert choice.templates == {"planner": "compact", "grounder": "compact"}
+    library = Library([build_pack(tmp_path / "romans.sqlite", *ROMANS)])
+    with Agent.open(with_tools(choice, ("qa",)), resources=[library], n_threads=1) as agent:
+        assert isinstance(agent.engine, LlamaEngine)
+        assert set(agent.engine.adapters) == {"reader"}
+        assert agent.reader
+        assert isinstance(agent.reader.template, LumosTemplate)
+        assert agent.formulation == "iterative"
+    library.close()
+
+
+def test_the_later_packs_tool_stands_for_one_of_its_name() -> None:
+    assert Toolbox.of_packs(["maths", "qa"]).needs(Reader)
+    assert not Toolbox.of_packs(["qa", "maths"]).tools["Calculator"].resources
+
+
+def test_a_function_is_not_called_as_another_tool(tiny: Path) -> None:
+    def calculator(number: float) -> float:
+        """Something else"""
+        return number
+
+    calculator.__name__ = "Calculator"
+    with pytest.raises(ToolPackError, match="two tools are called Calculator"):
+        Agent.open(of_files(tiny), tools=[calculator], n_threads=1)
 
 
 def double(number: float) -> float:

@@ -54,7 +54,7 @@ def build(path: Path, name: str, licence: str) -> None:
 
     source, target = open_source(path), knowledge_folder() / f"{name}.sqlite"
     with build_progress(name, source.size_bytes) as progress:
-        building.build(source, target, str(path), licence, progress)
+        building.build(source, target, path.resolve().name, licence, progress)
     _echo_size(target)
 
 
@@ -69,7 +69,7 @@ def add(name: str, path: Path) -> None:
 
     target, source = find_pack(name), open_source(path)
     with build_progress(name, source.size_bytes) as progress:
-        building.add(source, target, progress)
+        building.add(source, target, path.resolve().name, progress)
     _echo_size(target)
 
 

@@ -21,7 +21,7 @@ from lumos_edge import __version__
 from lumos_edge.errors import DamagedKnowledge, KnowledgeError
 from lumos_edge.knowledge.article import Redirect
 from lumos_edge.knowledge.pack import Pack
-from lumos_edge.knowledge.source import Source
+from lumos_edge.knowledge.source import Source, fingerprint
 from lumos_edge.knowledge.splitting import N_WORDS
 from lumos_edge.knowledge.writer import Writer, checksum_of
 from lumos_edge.locks import exclusive
@@ -49,28 +49,30 @@ def build(source: Source, target: Path, origin: str, licence: str, progress: Pro
     """
     with _only_builder(target):
         part = _part(target)
-        writer = _resumed(part, source.identity())
+        identity = fingerprint(source.identity())
+        writer = _resumed(part, identity)
         if writer is None:
             _clear(part)
             writer = Writer(part)
             with _writing(writer, part):
                 writer.create()
-                writer.state("identity", source.identity())
+                writer.state("identity", identity)
                 writer.state("source", origin)
                 writer.state("licence", licence)
         _fill(writer, source, target, progress, adding=False)
 
 
-def add(source: Source, target: Path, progress: Progress) -> None:
+def add(source: Source, target: Path, origin: str, progress: Progress) -> None:
     """Put what `source` has and the pack has not into the pack; an article of the same source is replaced.
 
-    The disk holds the pack twice meanwhile. Raises what `build` raises, and DamagedKnowledge.
+    `origin` is added to what the pack says of itself. The disk holds the pack twice meanwhile. Raises what `build`
+    raises, and DamagedKnowledge.
     """
     with _only_builder(target):
         pack = Pack(target)
         n_bytes, part = target.stat().st_size, _part(target)
-        identity = f"{source.identity()} added to {n_bytes} {pack.facts['checksum']}"
-        origin = pack.facts["source"]
+        identity = fingerprint(f"{source.identity()} added to {n_bytes} {pack.facts['checksum']}")
+        origins = f"{pack.facts['source']}; {origin}"
         pack.close()
         writer = _resumed(part, identity)
         if writer is None:
@@ -79,7 +81,7 @@ def add(source: Source, target: Path, progress: Progress) -> None:
             with _writing(writer, part):
                 writer.state("identity", identity)
                 writer.state("n_read", 0)
-                writer.state("source", f"{origin}; {source.identity().partition(' ')[0]}")
+                writer.state("source", origins)
         _fill(writer, source, target, progress, adding=True)
 
 

@@ -14,7 +14,7 @@ from lumos_edge.knowledge.documents import Documents
 from lumos_edge.knowledge.jsonl import JsonLines
 from lumos_edge.knowledge.mediawiki import MediaWikiExport
 from lumos_edge.knowledge.pack import Pack
-from lumos_edge.knowledge.source import Source
+from lumos_edge.knowledge.source import Source, fingerprint
 from lumos_edge.knowledge.zim import ZimFile
 
 
@@ -59,10 +59,10 @@ def build_knowledge(
     path = Path(source).resolve()
     opened = open_source(path)
     pack = Path(target) if target is not None else _cached(path)
-    if _identity(pack) != opened.identity():
+    if _identity(pack) != fingerprint(opened.identity()):
         watched = _Watched(progress, opened.size_bytes)
         watched.at(0, 0)
-        building.build(opened, pack, str(path), "", watched)
+        building.build(opened, pack, path.name, "", watched)
     return pack
 
 
@@ -73,7 +73,7 @@ def _cached(path: Path) -> Path:
 
 
 def _identity(pack: Path) -> str | None:
-    """What a pack that is there was built of."""
+    """The fingerprint of what a pack that is there was built of."""
     try:
         found = Pack(pack)
     except KnowledgeError:

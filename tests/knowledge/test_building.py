@@ -22,14 +22,21 @@ from lumos_edge.knowledge.pack import MOST_TEXT_BYTES, Pack
 from lumos_edge.knowledge.source import Item, Say
 from tests.knowledge.packs import Given, Said, build_pack
 
+# Builds, or adds to what is there; as on a disk that has room for `limit` bytes of a file, unless it is 0.
 BUILD = """
-import sys
+import resource, sys
 from pathlib import Path
 from lumos_edge.knowledge import building
 from lumos_edge.knowledge.jsonl import JsonLines
 from tests.knowledge.packs import Said
 building._COMMIT_ARTICLES = 50
-building.build(JsonLines(Path(sys.argv[1])), Path(sys.argv[2]), "", "", Said())
+source, target, limit = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
+if limit:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+if target.exists():
+    building.add(JsonLines(source), target, "more", Said())
+else:
+    building.build(JsonLines(source), target, "", "", Said())
 """
 
 
@@ -80,16 +87,25 @@ def test_what_was_read_of_another_source_is_not_resumed(tmp_path: Path) -> None:
     assert verify(target) == 3
 
 
-def test_a_killed_build_goes_on_where_it_was(tmp_path: Path) -> None:
-    source, target = tmp_path / "whales.jsonl", tmp_path / "whales.sqlite"
-    lines = (f'{{"title": "Whale {i}", "text": "It lives in the sea of index{i}."}}\n' for i in range(30_000))
-    source.write_text("".join(lines))
-    process = subprocess.Popen([sys.executable, "-c", BUILD, source, target])
-    part = target.with_name("whales.sqlite.part")
-    while process.poll() is None and not (part.exists() and part.stat().st_size > 200_000):
-        time.sleep(0.01)
+def _whales(path: Path, n: int) -> Path:
+    lines = (f'{{"title": "Whale {i}", "text": "It lives in the sea of index{i}."}}\n' for i in range(n))
+    path.write_text("".join(lines))
+    return path
+
+
+def _kill(source: Path, target: Path, n_bytes: int) -> None:
+    """Build or add in another process, killed when so much is written."""
+    process = subprocess.Popen([sys.executable, "-c", BUILD, source, target, "0"])
+    part = target.with_name(f"{target.name}.part")
+    while process.poll() is None and not (part.exists() and part.stat().st_size > n_bytes):
+        time.sleep(0.001)
     process.send_signal(signal.SIGKILL)
     process.wait()
+
+
+def test_a_killed_build_goes_on_where_it_was(tmp_path: Path) -> None:
+    source, target = _whales(tmp_path / "whales.jsonl", 30_000), tmp_path / "whales.sqlite"
+    _kill(source, target, n_bytes=200_000)
     assert not target.exists(), "the build was over before it could be killed"
     said = Said()
     build(JsonLines(source), target, "", "", said)
@@ -99,6 +115,44 @@ def test_a_killed_build_goes_on_where_it_was(tmp_path: Path) -> None:
         ["Whale 7", "Whale 29999"],
         ["Whale 29999", "Whale 7"],
     )
+
+
+def test_a_killed_add_leaves_the_pack_and_goes_on(tmp_path: Path) -> None:
+    source, target = _whales(tmp_path / "whales.jsonl", 30_000), tmp_path / "seas.sqlite"
+    before = build_pack(target, ("Cod", "A fish.")).read_bytes()
+    _kill(source, target, n_bytes=len(before) + 200_000)
+    assert target.read_bytes() == before, "all was added before it could be killed"
+    said = Said()
+    add(JsonLines(source), target, "more", said)
+    assert said.messages[0].startswith("going on after")
+    assert verify(target) == 30_001
+    assert Pack(target).facts["source"] == "a test; more"
+
+
+def test_a_disk_that_fills_up_leaves_the_pack(tmp_path: Path) -> None:
+    source, target = _whales(tmp_path / "whales.jsonl", 5_000), tmp_path / "seas.sqlite"
+
+    def last_line() -> str:
+        command = [sys.executable, "-c", BUILD, str(source), str(target), "300000"]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        return done.stderr.strip().splitlines()[-1]
+
+    failed = f"lumos_edge.errors.KnowledgeError: {target}.part cannot be written: "
+    assert last_line().startswith(failed)
+    assert not target.exists()
+    before = build_pack(target, ("Cod", "A fish.")).read_bytes()
+    assert last_line().startswith(failed)
+    assert target.read_bytes() == before
+    add(JsonLines(source), target, "more", Said())
+    assert verify(target) == 5_001
+
+
+def test_a_pack_does_not_say_where_its_sources_lay(tmp_path: Path) -> None:
+    source, target = _whales(tmp_path / "whales.jsonl", 3), tmp_path / "seas.sqlite"
+    build(JsonLines(source), target, source.name, "", Said())
+    add(JsonLines(_whales(tmp_path / "more.jsonl", 4)), target, "more.jsonl", Said())
+    assert Pack(target).facts["source"] == "whales.jsonl; more.jsonl"
+    assert str(tmp_path).encode() not in target.read_bytes()
 
 
 def test_two_builders_of_one_pack_exclude_each_other(tmp_path: Path) -> None:
@@ -119,13 +173,13 @@ def test_adding_takes_only_what_is_new(tmp_path: Path) -> None:
     pack = build_pack(tmp_path / "notes.sqlite", kept, changed, Redirect("Same", "Kept"))
     newer = Article("Changed", "Afterwards.", "changed.txt", aliases=("Renamed",))
     source = Given([kept, newer, Article("New", "It comes.", "new.txt"), Redirect("Same", "Kept")])
-    add(source, pack, Said())
+    add(source, pack, "more", Said())
     assert verify(pack) == 3
     assert _titles(pack, "before") == []
     assert _titles(pack, "afterwards") == ["Changed"]
     assert [passage.text for passage in Library([pack]).entity("renamed", 1)] == ["Afterwards."]
     assert [passage.text for passage in Library([pack]).entity("same", 1)] == ["It stays."]
-    add(source, pack, Said())
+    add(source, pack, "more", Said())
     opened = Pack(pack)
     assert (opened.facts["n_articles"], opened.facts["n_names"]) == ("3", "5")
 
@@ -133,7 +187,7 @@ def test_adding_takes_only_what_is_new(tmp_path: Path) -> None:
 def test_whoever_reads_a_pack_goes_on_reading_the_old_one(tmp_path: Path) -> None:
     pack = build_pack(tmp_path / "notes.sqlite", ("Old", "The old text."))
     library = Library([pack])
-    add(Given([Article("New", "The new text.")]), pack, Said())
+    add(Given([Article("New", "The new text.")]), pack, "more", Said())
     assert [passage.title for passage in library.search("text", 5)] == ["Old"]
     assert sorted(_titles(pack, "text")) == ["New", "Old"]
 
