@@ -12,8 +12,10 @@ from typing import Any
 import pytest
 
 from lumos_edge.knowledge.pack import knowledge_folder
+from lumos_edge.resources import config_folder
 from tests.cli.conftest import MODEL, Command, Start, error_line
 from tests.knowledge.packs import ROMANS, build_pack
+from tests.sql.databases import make
 
 EXAMPLES = (
     {"question": "What is 40 + 2?", "answer": "They are 40 + 2.\n#### 42"},
@@ -119,6 +121,72 @@ def test_the_results_of_other_settings_are_not_continued(
     assert run(*arguments, "--limit", "2").returncode == 0
 
 
+_LOOK = """from typing import Literal
+from {module} import {resource}
+from lumos_edge.toolbox import tool
+from lumos_edge.values import Text
+@tool
+def Look(word: Literal["now"], it: {resource}) -> Text:
+    "Look"
+    return Text({text})
+"""
+_LOOKS = {
+    "sql": ("lumos_edge.sql.database", "Database", "it.path.name"),
+    "web": ("lumos_edge.web.site", "Site", "it.first.title"),
+    "vision": ("lumos_edge.pictures", "Picture", "it.caption"),
+}
+
+
+def test_lines_may_be_about_databases_pages_and_pictures(run: Command, tiny: Path, tmp_path: Path) -> None:
+    """Instead of the tool packs there are some that answer with the name of what they are given."""
+    packs = config_folder() / "tools"
+    packs.mkdir(parents=True)
+    for pack, (module, resource, text) in _LOOKS.items():
+        (packs / f"{pack}.py").write_text(_LOOK.format(module=module, resource=resource, text=text))
+    for name in ("a.sqlite", "b.sqlite"):
+        make(tmp_path / name)
+    for name in ("One", "Two"):
+        (tmp_path / f"{name}.html").write_text(f"<title>{name}</title>")
+    (tmp_path / "cart.gif").write_bytes(b"GIF89a" + bytes(20))
+    (tmp_path / "cart.txt").write_text("A brown horse.")
+    lines: list[dict[str, Any]] = [
+        {"question": "Page?", "answer": "One", "page": "One.html"},
+        {"question": "A?", "answer": "a.sqlite", "db": "a.sqlite"},
+        {"question": "A again?", "answer": "a.sqlite", "db": "a.sqlite"},
+        {"question": "B?", "answer": "b.sqlite", "db": "b.sqlite"},
+        {"question": "What pulls?", "answer": "A brown horse.", "image": "cart.gif"},
+        {"question": "Page?", "answer": "Two", "page": "Two.html"},
+    ]
+    file, output = tmp_path / "questions.jsonl", tmp_path / "results.jsonl"
+    file.write_text("\n".join(map(json.dumps, lines)))
+    asked = ("eval", file, *MODEL, tiny, "--max-subgoals", "1")
+    done = run(*asked, "--output", output)
+    assert (done.stderr, json.loads(done.stdout)["correct"]) == ("", 6)
+    results = _results(output)
+    assert [result["answer"] for result in results] == [line["answer"] for line in lines]
+    assert results[4]["question"] == "What pulls? The image shows the following contents: A brown horse."
+
+
+@pytest.mark.parametrize(
+    ("line", "code", "expected"),
+    [
+        ({"db": "x.sqlite"}, 3, "there is no database file"),
+        ({"image": "x.png"}, 3, "x.png cannot be read"),
+        ({"page": "x.html"}, 3, "there is no page"),
+        ({"page": ["x.html"]}, 2, "expected {"),
+        ({"page": "x.html", "db": "x.sqlite"}, 2, "expected {"),
+    ],
+)
+def test_what_a_line_is_about_is_not_there(
+    run: Command, tiny: Path, tmp_path: Path, line: dict[str, Any], code: int, expected: str
+) -> None:
+    file = tmp_path / "questions.jsonl"
+    file.write_text(json.dumps({"question": "x", "answer": "1", **line}))
+    done = run("eval", file, *MODEL, tiny)
+    assert (done.returncode, done.stdout) == (code, "")
+    assert expected in error_line(done)
+
+
 @pytest.mark.usefixtures("answers_its_packs")
 def test_a_line_may_name_its_own_knowledge(run: Command, tiny: Path, tmp_path: Path) -> None:
     for name in ("gauls", "romans"):
@@ -146,7 +214,7 @@ def test_a_line_may_name_its_own_knowledge(run: Command, tiny: Path, tmp_path: P
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b'{"question": "x", "answer": "1", "knowledge": 3}\n', 'and at most "knowledge": PACKS'),
+        (b'{"question": "x", "answer": "1", "knowledge": 3}\n', 'and at most one of "knowledge": PACKS'),
         (b"", "has no questions"),
         (b'{"question": "x", "answer": "1"}\nnot json\n', "line 2: expected"),
         (b'{"question": "x"}\n', "line 1: expected"),
