@@ -274,7 +274,8 @@ class Agent:
         exceeded budget or context window, a question that cannot be one) is its trajectory's `error`. Each has the
         agent's budget; its time limit goes on while the others are worked on. All are one run in the agent's queue.
 
-        Memory: `ParallelEngine` says it. On an engine other than a LlamaEngine they are answered in turn. Raises
+        Memory: `ParallelEngine` says it. On an engine other than a LlamaEngine, and on what a run changes for the next
+        (a page, a shop), they are answered in turn. Raises
         ValueError for `n_parallel` below 1; reading raises Cancelled, Closed, EngineError, ValueError (see `run`).
         """
         requests = ((Task(task) if isinstance(task, str) else task, self.sampling) for task in tasks)
@@ -360,7 +361,8 @@ class _Many:
 
         works = (functools.partial(self._work, task, sampling) for task, sampling in self._requests)
         engine = self._agent.engine
-        if self._n_parallel == 1 or not isinstance(engine, LlamaEngine):
+        is_alone = self._n_parallel == 1 or self._agent.toolbox.is_changed
+        if is_alone or not isinstance(engine, LlamaEngine):
             yield from in_turn(engine, works)
             return
         with closing(ParallelEngine(engine, self._n_parallel)) as self._parallel:

@@ -104,6 +104,9 @@ class Resource:
     wanted: ClassVar[str] = "a resource"
     """What the user has to give, and how, for the error message when a tool finds none."""
 
+    is_changed: ClassVar[bool] = False
+    """Whether a run changes it for the next, as it does a page: then no two runs work on it at once."""
+
     def describe(self) -> str:
         """What the modules are told of it before the task; "" for nothing."""
         return ""
@@ -493,6 +496,11 @@ class Toolbox:
                 return resource
         needing = ", ".join(tool.name for tool in self.tools.values() if kind in tool.resources.values())
         raise ToolPackError(f"{needing} needs {kind.wanted}")
+
+    @property
+    def is_changed(self) -> bool:
+        """Whether a run changes one of the resources for the next."""
+        return any(resource.is_changed for resource in self.resources)
 
     def with_resource(self, resource: Resource) -> Toolbox:
         """The same tools with this resource, in the place of another one of its class."""

@@ -8,19 +8,20 @@ from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
+from unittest import mock
 
 import llama_cpp
 import pytest
 
 from lumos_edge import trajectory
 from lumos_edge.agent import Agent, Budget
-from lumos_edge.engine import Sampling
+from lumos_edge.engine import Sampling, parallel
 from lumos_edge.engine.llama import LlamaEngine
 from lumos_edge.engine.remote import RemoteEngine
 from lumos_edge.errors import Cancelled, Closed, ToolError
 from lumos_edge.functions import tool_of
 from lumos_edge.loading import ModelChoice, load_modules
-from lumos_edge.toolbox import Toolbox
+from lumos_edge.toolbox import Resource, Toolbox
 from lumos_edge.trajectory import Formulation, Task, Trajectory
 from tests.cli.conftest import CHAT_TEMPLATE
 from tests.engine.tiny import write_bpe_model
@@ -214,6 +215,18 @@ def test_another_engine_answers_in_turn(opened: Opened) -> None:
     texts = ("Subgoal 1: Add.", "R1 = add(one, two)", "Subgoal 1: Add.", "R1 = add(three, three)")
     other = agent.with_engine(ScriptedEngine(*texts))
     assert [str(found.answer) for found in other.ask_many(["What?", "And?"], n_parallel=8)] == ["3", "6"]
+
+
+def test_what_a_run_changes_for_the_next_is_worked_on_in_turn(opened: Opened) -> None:
+    class Page(Resource):
+        is_changed = True
+
+    short = Budget(max_subgoals=1, max_actions_per_turn=1)
+    agent = opened(add, budget=short)
+    for asked, n_engines in ((agent, 1), (agent.with_resource(Page()), 0)):
+        with mock.patch.object(parallel, "ParallelEngine", wraps=parallel.ParallelEngine) as made:
+            assert len(list(asked.ask_many(QUESTIONS, n_parallel=4))) == len(QUESTIONS)
+        assert made.call_count == n_engines
 
 
 def test_no_task_and_no_parallel(opened: Opened) -> None:

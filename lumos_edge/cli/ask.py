@@ -17,6 +17,7 @@ from lumos_edge.cli.interrupt import interruptible
 from lumos_edge.cli.live import LiveRun
 from lumos_edge.cli.options import AgentOptions, agent_options, samples_option
 from lumos_edge.cli.page import PageOptions, page_options
+from lumos_edge.cli.questions import check_samples
 from lumos_edge.cli.table import answer_text, source_text
 from lumos_edge.engine import N_PARALLEL
 
@@ -90,6 +91,7 @@ def command(
         if live:
             live.wait(f"loading {choice.name}")
         agent = options.agent(choice, live.say if live else None, resources=resources or None)
+        check_samples(agent, samples)
         if live:
             live.wait("planning")
         # Opened when the model is there: a run that never began overwrites no earlier trace.

@@ -173,6 +173,7 @@ def answer_all(
     from lumos_edge.trajectory import Task
     from lumos_edge.voting import samplings, vote
 
+    check_samples(agent, n_samples)
     tasks = (Task(question.question) for question in questions)
     kinds = samplings(agent.sampling, n_samples)
     run = agent.run_many(((task, sampling) for task in tasks for sampling in kinds), n_parallel)
@@ -180,6 +181,12 @@ def answer_all(
         started = time.monotonic()
         samples = interruptible(lambda: list(islice(run, n_samples)), run.cancel)
         yield _outcome(question, vote(samples), time.monotonic() - started)
+
+
+def check_samples(agent: Agent, n_samples: int) -> None:
+    """Raises UsageError where one sample would change for the others what they work on."""
+    if n_samples > 1 and agent.toolbox.is_changed:
+        raise click.UsageError("--samples is not for pages and shops: each run changes them for the next")
 
 
 def _outcome(question: Question, vote: Vote, seconds: float) -> Outcome:

@@ -57,6 +57,7 @@ class Shop(Resource):
     purchase: Purchase | None = None
 
     wanted = "a shop: --shop FILE"
+    is_changed = True
 
     @classmethod
     def open(cls, path: Path, attributes: Path | None = None) -> Shop:

@@ -43,6 +43,7 @@ class Site(Resource):
     _current: Page = field(init=False, repr=False)
 
     wanted = "a page: --page URL or FILE"
+    is_changed = True
 
     def __post_init__(self) -> None:
         self._current = self.first

@@ -83,3 +83,14 @@ def test_files_of_questions_are_voted_on(run: Command, tiny: Path, tmp_path: Pat
     ]
     other = run(*arguments)
     assert "samples 3, not 1" in error_line(other)
+
+
+@pytest.mark.parametrize("command", ["ask", "eval"])
+def test_pages_are_not_sampled(run: Command, tiny: Path, tmp_path: Path, command: str) -> None:
+    (tmp_path / "shop.html").write_text('<title>Shop</title><a href="b.html">Basket</a>')
+    questions = tmp_path / "questions.jsonl"
+    questions.write_text('{"question": "Open the basket.", "answer": "1", "page": "shop.html"}\n')
+    asked = ("ask", "Open it.", "--page", tmp_path / "shop.html") if command == "ask" else ("eval", questions)
+    done = run(*asked, *MODEL, tiny, "--samples", 2)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "--samples is not for pages and shops" in error_line(done)
