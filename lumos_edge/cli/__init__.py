@@ -17,6 +17,7 @@ from lumos_edge.errors import Cancelled, LumosError
 _COMMANDS = {
     "ask": "Answer a question.",
     "batch": "Answer a file of questions.",
+    "bench": "Measure how fast this machine decodes.",
     "chat": "Answer question after question.",
     "completion": "Print the completion script of a shell.",
     "convert": "Turn trained weights into GGUF models and adapters, and prove that they say the same.",

@@ -227,7 +227,7 @@ class AgentOptions:
             )
         if self.planner_adapter or self.grounder_adapter:
             raise click.UsageError("an adapter needs --model, the base model that it was trained on")
-        return loading.of_pack(_pulled(self.pack))
+        return loading.of_pack(pulled(self.pack))
 
     def _served(self) -> ModelChoice:
         """The weights on a server, asked as a pack says."""
@@ -371,7 +371,7 @@ def _say(message: str) -> None:
     click.echo(f"lumos-edge: {message}", err=True)
 
 
-def _pulled(name: str | None) -> Any:
+def pulled(name: str | None) -> Any:
     """The manifest of the pack, its files there."""
     from lumos_edge.cli.progress import bytes_progress
     from lumos_edge.manifest import default_pack, find_manifest

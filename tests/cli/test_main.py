@@ -18,6 +18,7 @@ from tests.cli.conftest import MODEL, Command, Start, error_line
 COMMANDS = (
     "ask",
     "batch",
+    "bench",
     "chat",
     "completion",
     "convert",
