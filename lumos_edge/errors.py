@@ -30,6 +30,7 @@ LumosError
 │   ├── GrammarError
 │   ├── ContextWindowExceeded
 │   ├── ServerError
+│   ├── ClusterError
 │   ├── Cancelled
 │   └── Closed
 ├── StepError                     the model's or the world's fault
@@ -228,6 +229,12 @@ class ServerError(EngineError):
     """A server of completions cannot be reached, or does not answer as it should."""
 
     hint = "--server takes the address of llama-server, of vLLM or of `python -m llama_cpp.server`"
+
+
+class ClusterError(EngineError):
+    """A Ray cluster cannot be reached, or has no worker left."""
+
+    hint = "`ray status --address ADDRESS` shows what a cluster has"
 
 
 class Cancelled(EngineError):
