@@ -20,6 +20,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -80,15 +81,30 @@ def measure_adapter(difference: Difference, folder: Path, turns: Sequence[Turn])
     adapter = folder / "adapter.gguf"
     write_difference(difference, adapter, ModuleMetadata(None, "onetime", "compact", ("maths",)))
     size_bytes = adapter.stat().st_size
-    agreement = _agreement(folder / "base.gguf", adapter, turns)
+    texts = _ground(folder / "base.gguf", adapter, turns)
     adapter.unlink()
-    return {"size_bytes": size_bytes, "energy_kept": difference.kept, "agreement": agreement}
+    return {
+        "size_bytes": size_bytes,
+        "energy_kept": difference.kept,
+        "turns_unchanged": sum(map(str.__eq__, texts, (turn.text for turn in turns))) / len(turns),
+        "actions_unchanged": actions_unchanged(texts, [turn.text for turn in turns]),
+    }
 
 
-def _agreement(base: Path, adapter: Path | None, turns: Sequence[Turn]) -> float:
+def actions_unchanged(found: Sequence[str], expected: Sequence[str]) -> float:
+    """The share of the expected actions that were written in their place."""
+    pairs = [
+        (old, new)
+        for before, after in zip(expected, found, strict=True)
+        for old, new in zip_longest(before.split("; "), after.split("; "))
+        if old is not None
+    ]
+    return sum(old == new for old, new in pairs) / len(pairs)
+
+
+def _ground(base: Path, adapter: Path, turns: Sequence[Turn]) -> list[str]:
     choice = of_files(base, planner_adapter=adapter, grounder_adapter=adapter)
-    texts = retake(choice, turns, progress("grounding", len(turns)))
-    return sum(turn.text == text for turn, text in zip(turns, texts, strict=True)) / len(turns)
+    return retake(choice, turns, progress("grounding", len(turns)))
 
 
 def convert(*arguments: str | Path) -> str:
@@ -120,15 +136,15 @@ def plot(result: dict[str, Any], path: Path) -> None:
     figure, (by_rank, by_size) = pyplot.subplots(1, 2, figsize=(9, 3.6), sharey=True)
     for kind, label in (("equal_ranks", "equal ranks"), ("chosen_ranks", "ranks chosen for the size")):
         entries = result[kind]
-        agreement = [100 * entry["agreement"] for entry in entries]
+        unchanged = [100 * entry["actions_unchanged"] for entry in entries]
         sizes = [entry["size_bytes"] / 1e6 for entry in entries]
         if kind == "equal_ranks":
-            by_rank.plot([entry["rank"] for entry in entries], agreement, marker="o")
-        by_size.plot(sizes, agreement, marker="o", label=label)
+            by_rank.plot([entry["rank"] for entry in entries], unchanged, marker="o")
+        by_size.plot(sizes, unchanged, marker="o", label=label)
     for axes, name in ((by_rank, "rank"), (by_size, "adapter, MB")):
         axes.axhline(99, linewidth=0.8, linestyle="--", color="grey")
         axes.set(xlabel=name, xscale="log")
-    by_rank.set_ylabel(f"unchanged grounder turns of {result['n_turns']}, %")
+    by_rank.set_ylabel(f"unchanged actions of {result['n_turns']} grounder turns, %")
     by_size.legend()
     figure.savefig(path, bbox_inches="tight", metadata={"Date": None})
 

@@ -44,12 +44,12 @@ from lumos_edge.conversion.module_metadata import ModuleMetadata
 @click.option(
     "--energy",
     type=click.FloatRange(0, 1, min_open=True),
-    help="Share of the whole difference's energy that is enough: ranks up to --rank are chosen for the smallest file.",
+    help="Share of each tensor's energy that is enough: the smallest ranks up to --rank that keep it are taken.",
 )
 @click.option(
     "--size-mib",
     type=click.FloatRange(0, min_open=True),
-    help="The largest file, in MiB: ranks up to --rank are chosen to keep most energy in it.",
+    help="The largest file, in MiB: ranks up to --rank are chosen to keep the same share of each tensor's energy.",
 )
 @untie_option
 @module_options

@@ -22,7 +22,7 @@ from lumos_edge.conversion.low_rank import (
     LowRank,
     cut_matrix,
     cut_to,
-    ranks_for_energy,
+    ranks_for_share,
     ranks_for_size,
 )
 from lumos_edge.conversion.model import map_tensors
@@ -30,7 +30,7 @@ from lumos_edge.conversion.module_metadata import ModuleMetadata
 from lumos_edge.conversion.tensors import Array, StoredTensor, n_chunk_rows, to_float32
 from lumos_edge.errors import AdapterMismatch, ConversionError
 
-_EMBEDDING = "token_embd.weight"
+_EMBEDDING, _OUTPUT = "token_embd.weight", "output.weight"
 _TYPE_NAME = "f16"
 # The norm n whose output a linear layer W reads: what counts is W n, so a changed norm is the same as changed columns,
 # and a column that the norm makes small matters little however large it is.
@@ -90,7 +90,11 @@ class CheckpointPair:
         return change if order is None else change[order]
 
     def inputs(self, name: str) -> Array:
-        """How large the inputs of each column of the base's tensor are, where a norm says so; else 1."""
+        """How large the inputs of each column of the base's tensor are, where a norm says so; else 1.
+
+        A token reads one row of the embedding, and a logit is one row of the output: of both a row's mean counts, or
+        the vocabulary would outweigh all layers.
+        """
         return self._norm(name, self.base)
 
     def _is_read(self, norm: str) -> bool:
@@ -98,9 +102,11 @@ class CheckpointPair:
 
     def _norm(self, name: str, tensors: Mapping[str, StoredTensor]) -> Array:
         norm = _norm_before(name)
+        n_alike = self.base[name].shape[0] if name in (_EMBEDDING, _OUTPUT) else 1
+        scale = np.float32(n_alike**-0.5)
         if norm not in tensors:
-            return np.ones(1, np.float32)
-        return tensors[norm].read() + np.float32(self.architecture.shift(norm))
+            return np.full(1, scale, np.float32)
+        return scale * (tensors[norm].read() + np.float32(self.architecture.shift(norm)))
 
 
 def read_pair(finetuned: Checkpoint, base: Checkpoint) -> CheckpointPair:
@@ -140,7 +146,8 @@ class LayerEnergy:
 class Difference:
     """A fine-tune's difference from its base: the energy of every tensor that changed, and what an adapter keeps of it.
 
-    Energy is the squared norm of the change, each column as large as the norm before the layer makes its input.
+    Energy is the squared norm of the change, each column as large as the norm before the layer makes its input; of the
+    embedding and the output, the mean of their rows.
     """
 
     pair: CheckpointPair
@@ -177,7 +184,10 @@ class Difference:
         return LayerEnergy(energy / self.energy, kept / energy, tuple(tensor.rank for tensor in own))
 
     def for_size(self, size_bytes: int) -> Difference:
-        """The ranks that keep most energy in a file of `size_bytes` at most. Raises ConversionError for too few."""
+        """The ranks that keep the same share of each tensor's energy in a file of `size_bytes` at most.
+
+        Raises ConversionError for too few.
+        """
         smallest = min(tensor.bytes_per_rank for tensor in self.tensors)
         overhead = _HEADER_BYTES + 2 * _TENSOR_BYTES * len(self.tensors)
         if size_bytes < overhead + smallest:
@@ -187,8 +197,8 @@ class Difference:
         return self._cut(ranks_for_size(self.tensors, size_bytes - overhead))
 
     def for_energy(self, share: float) -> Difference:
-        """The ranks that keep `share` of the whole difference's energy in the smallest file, or all ranks."""
-        return self._cut(ranks_for_energy(self.tensors, share * self.energy))
+        """The smallest ranks that keep `share` of each tensor's energy, or all ranks."""
+        return self._cut(ranks_for_share(self.tensors, share))
 
     def _cut(self, ranks: Mapping[str, int]) -> Difference:
         return replace(self, tensors=cut_to(self.tensors, ranks))

@@ -17,6 +17,7 @@ from lumos_edge.conversion.tensors import Array
 _POWER_ITERATIONS = 2
 OVERSAMPLING = 8  # columns beyond the rank, which make the range finder's error negligible
 _ITEM_BYTES = 2  # float16
+_HALVINGS = 30  # of the share that still fits a size
 
 
 @dataclass(frozen=True)
@@ -70,38 +71,32 @@ def cut_matrix(name: str, matrix: Array, rank: int, rng: np.random.Generator) ->
     return LowRank(name, basis @ left[:, :rank] * roots, roots[:, None] * right[:rank], values, energy)
 
 
+def ranks_for_share(matrices: Sequence[LowRank], share: float) -> dict[str, int]:
+    """The smallest ranks with which each matrix keeps that share of its own energy, or all that it has."""
+    return {matrix.name: _rank_for_share(matrix, share) for matrix in matrices}
+
+
 def ranks_for_size(matrices: Sequence[LowRank], size_bytes: int) -> dict[str, int]:
-    """The ranks that keep most energy in `size_bytes` of values: by energy per byte; 0 is a matrix left out."""
-    ranks, used = {matrix.name: 0 for matrix in matrices}, 0
-    for matrix in _by_energy_per_byte(matrices):
-        if used + matrix.bytes_per_rank <= size_bytes:
-            ranks[matrix.name] += 1
-            used += matrix.bytes_per_rank
-    return ranks
+    """The ranks of the largest share of its energy that each matrix can keep in `size_bytes` of values together."""
+    fitting, too_large = 0.0, 1.0
+    for _ in range(_HALVINGS):
+        share = (fitting + too_large) / 2
+        ranks = ranks_for_share(matrices, share)
+        if sum(ranks[matrix.name] * matrix.bytes_per_rank for matrix in matrices) <= size_bytes:
+            fitting = share
+        else:
+            too_large = share
+    return ranks_for_share(matrices, fitting)
 
 
-def ranks_for_energy(matrices: Sequence[LowRank], energy: float) -> dict[str, int]:
-    """The ranks that keep that much energy in the fewest bytes, or all ranks when they do not reach it."""
-    ranks, kept = {matrix.name: 0 for matrix in matrices}, 0.0
-    spectra = {matrix.name: _energies(matrix) for matrix in matrices}
-    for matrix in _by_energy_per_byte(matrices):
-        if kept >= energy:
-            break
-        kept += float(spectra[matrix.name][ranks[matrix.name]])
-        ranks[matrix.name] += 1
-    return ranks
+def _rank_for_share(matrix: LowRank, share: float) -> int:
+    kept = np.cumsum(matrix.values.astype(np.float64) ** 2) / matrix.energy
+    return min(int(np.searchsorted(kept, share)) + 1, matrix.rank) if share else 0
 
 
 def cut_to(matrices: Sequence[LowRank], ranks: Mapping[str, int]) -> tuple[LowRank, ...]:
     """The matrices with those ranks, without the ones of rank 0."""
     return tuple(matrix.cut(ranks[matrix.name]) for matrix in matrices if ranks[matrix.name])
-
-
-def _by_energy_per_byte(matrices: Sequence[LowRank]) -> list[LowRank]:
-    """Each matrix once for each of its singular values, what is worth most first; its own stay in order."""
-    gains = np.concatenate([_energies(matrix) / matrix.bytes_per_rank for matrix in matrices])
-    owners = np.repeat(np.arange(len(matrices)), [matrix.rank for matrix in matrices])
-    return [matrices[i] for i in owners[np.argsort(-gains, kind="stable")]]
 
 
 def _energies(matrix: LowRank) -> Array:

@@ -53,7 +53,7 @@ def test_a_target_energy_is_reached_and_a_target_size_is_kept(
     tmp_path: Path, pair: tuple[str, str, str]
 ) -> None:
     energy = json.loads(diff(*pair, "-o", tmp_path / "e.gguf", "--energy", "0.7").stdout)
-    assert 0.7 <= energy["energy_kept"] < 0.71
+    assert all(0.7 <= tensor["energy_kept"] < 0.75 for tensor in energy["tensors"].values())
     size = json.loads(diff(*pair, "-o", tmp_path / "s.gguf", "--size-mib", "0.06").stdout)
     assert 0.9 * 0.06 < size["size_bytes"] / (1 << 20) <= 0.06
     assert size["energy_kept"] < energy["energy_kept"]
