@@ -280,7 +280,7 @@ class Agent:
         """
         requests = ((Task(task) if isinstance(task, str) else task, self.sampling) for task in tasks)
         many = _Many(self, requests, n_parallel)
-        return Run(self._queue, lambda: (answered.trajectory for answered in many.run()), many.stop)
+        return Run(self._queue, many.trajectories, many.stop)
 
     def run_many(self, requests: Iterable[tuple[Task, Sampling]], n_parallel: int) -> Run[Answered]:
         """What `ask_many` does, for tasks with a sampling each, with what every run cost."""
@@ -367,6 +367,12 @@ class _Many:
             return
         with closing(ParallelEngine(engine, self._n_parallel)) as self._parallel:
             yield from self._parallel.run(works)
+
+    def trajectories(self) -> Generator[Trajectory, None, None]:
+        """Their trajectories alone."""
+        with closing(self.run()) as runs:
+            for answered in runs:
+                yield answered.trajectory
 
     def stop(self) -> None:
         """Stop what is being evaluated, and the tool that works."""

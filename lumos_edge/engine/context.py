@@ -43,7 +43,7 @@ class _Entry:
     is_wanted: bool
 
 
-@dataclass
+@dataclass(eq=False)
 class Context:
     """A llama_context for `n_sequences` of at most `n_ctx` tokens, with at most `n_rows` logits rows an evaluation.
 

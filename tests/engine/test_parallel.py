@@ -363,6 +363,12 @@ def test_a_recurrent_model_works_in_turn(tmp_path: Path) -> None:
     engine.close()
 
 
+def test_a_context_that_is_freed_is_not_taken_for_one_like_it(engine: LlamaEngine) -> None:
+    contexts = [engine.new_context("planner", engine._flag, n_rows=1) for _ in range(3)]
+    engine.free(contexts[1])
+    assert [id(context) for context in engine._contexts] == [id(contexts[0]), id(contexts[2])]
+
+
 def test_threads_are_given_to_parallel_contexts_too(engine: LlamaEngine) -> None:
     engine._gives_way = True
     with closing(ParallelEngine(engine, 2)) as parallel:
