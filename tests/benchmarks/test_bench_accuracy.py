@@ -14,6 +14,7 @@ from benchmarks.bench_accuracy import (
     final_number,
     read_questions,
     summary,
+    voting_system,
     wilson,
 )
 from lumos_edge.agent import Agent
@@ -48,6 +49,19 @@ def test_a_question_is_scored_with_its_cost() -> None:
     agent = Agent(engine, CompactTemplate(""), CompactTemplate(""), Toolbox.of_packs(["maths"]))
     outcome = agent_system(agent)(Question("Twice 4?", "8"))
     assert (outcome.answer, outcome.is_right, outcome.n_actions, outcome.n_invalid) == ("8", True, 1, 0)
+
+
+def test_samples_are_voted_on_and_cost_all_they_cost() -> None:
+    plan, right, wrong = "Subgoal 1: Double it.", "R1 = Calculator(2*4)", "R1 = Calculator(2+4)"
+    agent = Agent(
+        ScriptedEngine(plan, wrong, plan, right, plan, right),
+        CompactTemplate(""),
+        CompactTemplate(""),
+        Toolbox.of_packs(["maths"]),
+    )
+    outcome = voting_system(agent, 3)(Question("Twice 4?", "8"))
+    assert (outcome.answer, outcome.is_right, outcome.n_actions, outcome.n_invalid) == ("8", True, 3, 0)
+    assert outcome.n_tokens == 3 * (len(plan.split()) + len(right.split()))
 
 
 def test_a_summary_counts_what_was_not_answered() -> None:
