@@ -157,7 +157,10 @@ def echo_notes(notes: Sequence[str]) -> None:
 
 @contextmanager
 def only_writer(output: Path) -> Iterator[None]:
-    """Hold other conversions to the same file off, on this machine; on stderr it says when it waits for one."""
+    """A block that writes the file, while other conversions to it on this machine wait.
+
+    On stderr it says when it waits for one, and what was written.
+    """
     # Not beside the output: a lock's file stays, and a folder of models is no place for it.
     folder = cache_folder() / "locks"
     folder.mkdir(parents=True, exist_ok=True)
@@ -166,6 +169,8 @@ def only_writer(output: Path) -> Iterator[None]:
         folder / lock, lambda: click.echo(f"waiting for another conversion to {output}", err=True)
     ):
         yield
+    if output.exists():
+        click.echo(f"{output}: {output.stat().st_size:,} bytes", err=True)
 
 
 def echo_plan(tensors: Sequence[OutputTensor], buffer_bytes: int = 0) -> None:

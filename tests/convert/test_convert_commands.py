@@ -138,7 +138,7 @@ def test_a_conversion_waits_for_another_one_to_the_same_file(
         assert line == f"waiting for another conversion to {output}\n"
         assert sorted(path.name for path in tmp_path.iterdir() if path.is_file()) == []
     _, rest = second.communicate()
-    assert (second.returncode, rest) == (0, "")
+    assert (second.returncode, rest) == (0, f"{output}: {output.stat().st_size:,} bytes\n")
     assert sorted(path.name for path in tmp_path.iterdir() if path.is_file()) == ["model.gguf"]
 
 
@@ -187,6 +187,8 @@ def test_a_file_is_a_program_of_its_own(checkpoint: Path, tmp_path: Path) -> Non
     script = content_folder("convert") / "hf.py"
     done = run_process(script, checkpoint, "-o", tmp_path / "model.gguf")
     assert (done.returncode, done.stdout) == (0, "")
+    size = (tmp_path / "model.gguf").stat().st_size
+    assert done.stderr.splitlines()[-1] == f"{tmp_path / 'model.gguf'}: {size:,} bytes"
     again = run_process(script, checkpoint, "-o", tmp_path / "model.gguf")
     assert again.returncode == 3
     assert again.stderr.startswith(f"lumos-edge: {tmp_path / 'model.gguf'} exists (")
