@@ -8,6 +8,9 @@ set). Each question goes to every system before the next one, so that a busy mac
     adapters-onetime                     the pack's adapters, or those of --planner-adapter and --grounder-adapter
     samples-1, samples-5, samples-9      the pack as it is; so many plans decoded at once, executed and voted on
     chain-of-thought                     the base model asked to think step by step, no tools
+StrategyQA's train.json (--skip 1861 leaves the last 200 as the development set) goes to other systems:
+    knowledge, knowledge-own-words       the agent on a pack of all facts of the file; answers quoted, or in own words
+    oracle-facts, no-facts               the reader alone, with the question's own facts, and with none; yes or no
 Intervals are Wilson's at 95 %. The last line of stdout is JSON.
 """
 
@@ -19,6 +22,7 @@ import json
 import math
 import re
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -31,7 +35,10 @@ from lumos_edge.engine import Completion, Sampling
 from lumos_edge.engine.llama import LlamaEngine
 from lumos_edge.engine.recorded import Recorded, RecordingEngine
 from lumos_edge.errors import BudgetExceeded, ContextWindowExceeded
-from lumos_edge.loading import ModelChoice, of_pack
+from lumos_edge.knowledge.library import Library
+from lumos_edge.knowledge.opening import build_knowledge
+from lumos_edge.knowledge.passage import Passage
+from lumos_edge.loading import ModelChoice, of_pack, with_tools
 from lumos_edge.manifest import find_manifest
 from lumos_edge.scoring import is_correct
 from lumos_edge.templates import ChatTemplate, Message
@@ -40,6 +47,7 @@ from lumos_edge.voting import samplings, vote
 
 _THINK = "Solve the problem step by step. End with 'The answer is' and the number."
 _SAMPLES = {"samples-1": 1, "samples-5": 5, "samples-9": 9}
+_OF_KNOWLEDGE = ("knowledge", "knowledge-own-words", "oracle-facts", "no-facts")
 SYSTEMS = ("fewshot-onetime", "fewshot-iterative", "adapters-onetime", *_SAMPLES, "chain-of-thought")
 _MAX_THOUGHT = 400  # tokens; the issue's figure for the 1.5B base is 290 per task
 _NUMBER = re.compile(r"-?\$?\d[\d,]*\.?\d*")
@@ -47,10 +55,11 @@ _NUMBER = re.compile(r"-?\$?\d[\d,]*\.?\d*")
 
 @dataclass(frozen=True)
 class Question:
-    """A question and the answer that is right."""
+    """A question, the answer that is right, and the facts that it follows from, where they are known."""
 
     text: str
     answer: str
+    facts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -70,6 +79,9 @@ System = Callable[[Question], Outcome]
 
 def read_questions(file: Path, skip: int, n: int) -> list[Question]:
     """Some questions of a file; raises KeyError or ValueError for a line of another form."""
+    if file.suffix == ".json":
+        items = json.loads(file.read_text("utf-8"))[skip : skip + n]
+        return [Question(item["question"], str(item["answer"]), tuple(item["facts"])) for item in items]
     lines = islice(file.read_text("utf-8").split("\n"), skip, skip + n)
     entries = [json.loads(line) for line in lines if line.strip()]
     return [Question(e["question"], str(e["answer"]).rpartition("####")[2].strip()) for e in entries]
@@ -200,6 +212,49 @@ def _voting(choice: ModelChoice, n_samples: int, n_threads: int) -> System:
     return voting_system(Agent.open(choice, n_threads=n_threads), n_samples)
 
 
+def make_knowledge_systems(
+    names: list[str], choice: ModelChoice, library: Library, n_threads: int
+) -> dict[str, System]:
+    """The systems for questions over knowledge; raises what loading raises."""
+
+    def opened(is_extractive: bool = True) -> Agent:
+        asked = with_tools(replace(choice, adapters={}, templates={}), ("qa",))
+        return Agent.open(asked, resources=[library], is_extractive=is_extractive, n_threads=n_threads)
+
+    makers: dict[str, Callable[[], System]] = {
+        "knowledge": lambda: agent_system(opened()),
+        "knowledge-own-words": lambda: agent_system(opened(is_extractive=False)),
+        "oracle-facts": lambda: reading_system(opened(), with_facts=True),
+        "no-facts": lambda: reading_system(opened(), with_facts=False),
+    }
+    return {name: makers[name]() for name in names}
+
+
+def reading_system(agent: Agent, with_facts: bool) -> System:
+    """The reader alone, asked for yes or no, with the question's own facts or with none."""
+    reader = agent.reader
+    assert reader
+
+    def answer(question: Question) -> Outcome:
+        facts = tuple(Passage("", fact, "facts") for fact in question.facts) if with_facts else ()
+        started = time.perf_counter()
+        found = reader.answer(question.text, facts, must_decide=True).text
+        seconds = time.perf_counter() - started
+        n_tokens = agent.reader_engine.take_n_tokens()
+        return Outcome(found, _is_right(found, question), n_tokens, 0, 0, seconds)
+
+    return answer
+
+
+def facts_library(file: Path, folder: Path) -> Library:
+    """All facts of StrategyQA's file as a knowledge pack, under the terms of their questions."""
+    lines = folder / "facts.jsonl"
+    items = json.loads(file.read_text("utf-8"))
+    facts = {fact: item["term"] for item in items for fact in item["facts"]}
+    lines.write_text("".join(json.dumps({"title": t, "text": f}) + "\n" for f, t in facts.items()), "utf-8")
+    return Library([build_knowledge(lines, folder / "facts.sqlite")])
+
+
 def wilson(n_right: int, n: int) -> tuple[float, float]:
     """Wilson's score interval at 95 % for a share."""
     z = 1.96
@@ -237,7 +292,7 @@ def main() -> None:
     parser.add_argument("--pack", default="nano")
     parser.add_argument("--planner-adapter", type=Path)
     parser.add_argument("--grounder-adapter", type=Path)
-    parser.add_argument("--systems", nargs="+", choices=SYSTEMS, default=SYSTEMS)
+    parser.add_argument("--systems", nargs="+", choices=(*SYSTEMS, *_OF_KNOWLEDGE))
     parser.add_argument("--n-threads", type=int, default=1)
     options = parser.parse_args()
     choice = of_pack(find_manifest(options.pack))
@@ -246,7 +301,18 @@ def main() -> None:
         "grounder": options.grounder_adapter,
     }
     adapters = {**choice.adapters, **{module: path for module, path in given.items() if path}}
-    systems = make_systems(options.systems, choice, adapters, options.n_threads)
+    if options.file.suffix == ".json":
+        with tempfile.TemporaryDirectory() as folder:
+            library = facts_library(options.file, Path(folder))
+            names = options.systems or list(_OF_KNOWLEDGE)
+            compare(options, make_knowledge_systems(names, choice, library, options.n_threads))
+            library.close()
+    else:
+        compare(options, make_systems(options.systems or list(SYSTEMS), choice, adapters, options.n_threads))
+
+
+def compare(options: argparse.Namespace, systems: dict[str, System]) -> None:
+    """Ask every system every question, and print the scores."""
     outcomes: dict[str, list[Outcome]] = {name: [] for name in systems}
     for number, question in enumerate(read_questions(options.file, options.skip, options.n), 1):
         for name, system in systems.items():

@@ -11,14 +11,18 @@ from benchmarks.bench_accuracy import (
     Outcome,
     Question,
     agent_system,
+    facts_library,
     final_number,
     read_questions,
+    reading_system,
     summary,
     voting_system,
     wilson,
 )
 from lumos_edge.agent import Agent
-from lumos_edge.templates import CompactTemplate
+from lumos_edge.engine import Sampling
+from lumos_edge.reader import Reader
+from lumos_edge.templates import CompactTemplate, LumosTemplate
 from lumos_edge.toolbox import Toolbox
 from tests.scripted import ScriptedEngine
 
@@ -77,3 +81,28 @@ def test_questions_are_read_from_gsm8ks_own_lines(tmp_path: Path) -> None:
     entries = [{"question": f"Q{i}", "answer": f"Because.\n#### {i}"} for i in range(5)]
     file.write_text("\n".join(map(json.dumps, entries)) + "\n", "utf-8")
     assert read_questions(file, 3, 10) == [Question("Q3", "3"), Question("Q4", "4")]
+
+
+def test_questions_over_facts(tmp_path: Path) -> None:
+    file = tmp_path / "train.json"
+    items = [
+        {
+            "question": "Did Caesar have children?",
+            "answer": True,
+            "term": "Caesar",
+            "facts": ["He had three."],
+        },
+        {"question": "Did Caesar fly?", "answer": False, "term": "Caesar", "facts": ["He walked."]},
+    ]
+    file.write_text(json.dumps(items), "utf-8")
+    first, second = read_questions(file, 0, 10)
+    assert (first.answer, second.facts) == ("True", ("He walked.",))
+    library = facts_library(file, tmp_path)
+    assert {passage.text for passage in library.entity("Caesar")} == {"He had three.", "He walked."}
+    engine, lumos = ScriptedEngine("Answer: Yes", "Answer: Yes"), LumosTemplate("eval", "", "")
+    toolbox = Toolbox.of_packs(["qa"], [library])
+    agent = Agent(engine, lumos, lumos, toolbox, reader=Reader(engine, lumos, Sampling(), 80))
+    right, wrong = (reading_system(agent, with_facts=True)(question) for question in (first, second))
+    assert (right.is_right, wrong.is_right) == (True, False)
+    assert right.n_tokens > 0
+    library.close()
