@@ -101,13 +101,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--pack", default="nano")
     parser.add_argument("--n-states", type=int, default=1000)
+    parser.add_argument("--tools", nargs="+", default=PACKS, choices=PACKS)
     parser.add_argument("--temperature", type=float, default=1.5)
     parser.add_argument("--n-threads", type=int, default=0)
     options = parser.parse_args()
     engine = load_modules(choose(options.pack), options.n_threads).engine
     engine.adapters.clear()
     results = {}
-    for pack in PACKS:
+    for pack in options.tools:
         states = States(engine, pack, Sampling(options.temperature, seed=1))
         for _ in range(options.n_states):
             states.run_one()
