@@ -106,7 +106,7 @@ def answer_all(answer: Callable[[str], str], *, has_own_limit: bool = False) -> 
         try:
             text = str(answer(json.loads(line)))
         except Exception as caught:  # whatever a peer raises is its result
-            error = f"{type(caught).__name__}: {caught}"[:200]
+            error = " ".join(f"{type(caught).__name__}: {caught}".split())[:300]
             COUNTER.n_failed += 1
         signal.alarm(0)
         record = {"answer": text, "error": error, "seconds": time.perf_counter() - started, **vars(COUNTER)}

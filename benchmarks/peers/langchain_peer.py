@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sys
 
-from common import COUNTER, MAX_STEPS, N_CTX, SYSTEM, answer_all
+from common import COUNTER, N_CTX, SYSTEM, answer_all
 from langchain_community.chat_models import ChatLlamaCpp
-from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, ToolMessage
+from langchain_core.messages import AIMessage, HumanMessage, SystemMessage
 from langchain_core.tools import tool
 
 
@@ -30,10 +30,11 @@ def main() -> None:
         made = forced.invoke(messages)
         assert isinstance(made, AIMessage)
         COUNTER.n_failed += len(made.invalid_tool_calls)
-        messages.append(made)
-        for call in made.tool_calls[:MAX_STEPS]:
-            messages.append(ToolMessage(calculator.invoke(call["args"]), tool_call_id=call["id"]))
-        return str(llm.invoke(messages).content)
+        # As texts: with a call in a message its content is None, which chat templates fail on.
+        for call in made.tool_calls:
+            result = calculator.invoke(call["args"])
+            messages += [AIMessage(f"calculator({call['args']})"), HumanMessage(f"The result is {result}.")]
+        return str(llm.invoke(messages).content) if made.tool_calls else ""
 
     answer_all(answer)
 

@@ -1,7 +1,6 @@
 """llama-cpp-agent's `FunctionCallingAgent`, as its documentation's "Function calling agent" has it."""
 
-from __future__ import annotations
-
+# No `from __future__ import annotations`: it reads the annotations of tools as classes.
 import sys
 
 from common import COUNTER, N_CTX, SYSTEM, answer_all

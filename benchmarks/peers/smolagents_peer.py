@@ -42,7 +42,15 @@ def _serve(model: str) -> str:
 def main() -> None:
     """Answer the questions on stdin."""
     COUNTER.watch()
-    model = OpenAIServerModel(model_id="local", api_base=_serve(sys.argv[1]), api_key="none", temperature=0.0)
+    # The server takes texts as messages, and of ways to choose a tool but this one a tool's name.
+    model = OpenAIServerModel(
+        model_id="local",
+        api_base=_serve(sys.argv[1]),
+        api_key="none",
+        temperature=0.0,
+        flatten_messages_as_text=True,
+        tool_choice="auto",
+    )
 
     def answer(question: str) -> str:
         agent = ToolCallingAgent(
