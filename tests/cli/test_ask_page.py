@@ -23,6 +23,8 @@ PAGE = '<title>Shop</title><a href="b.html">Basket</a><form><input aria-label="S
             "the page http://shop.example/ needs the network",
         ),
         (("--page", "x.html", "--allow-host", "http://a"), (), 2, "expected HOST or HOST:PORT"),
+        (("--page", "x.html", "--screenshots", "pictures"), (), 2, "--screenshots needs --browser"),
+        (("--page", "y.html", "--browser", "headless"), (), 3, "opens http and https addresses, not y.html"),
     ],
 )
 def test_mistakes(

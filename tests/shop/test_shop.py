@@ -115,12 +115,13 @@ def test_a_click_is_one_step_of_the_visit(shop: Shop) -> None:
         shop.click("buy now")
 
 
-def test_results_come_in_pages_of_ten() -> None:
+def test_results_come_in_pages_of_ten(tmp_path: Path) -> None:
     products = [
         {**json.loads(CATALOGUE.read_text())[0], "asin": f"B{number}", "name": f"Mug {number}"}
         for number in range(23)
     ]
-    shop = Shop(Catalogue.open(write(products)))
+    (tmp_path / "mugs.json").write_text(json.dumps(products))
+    shop = Shop.open(tmp_path / "mugs.json")
     assert len(shop.search("mug")) == 10
     assert shop.clickables[:2] == ("back to search", "next >")
     shop.click("next >")
@@ -129,14 +130,6 @@ def test_results_come_in_pages_of_ten() -> None:
     assert len(shop.clickables) == 5
     shop.click("< prev")
     assert shop.n_page == 2
-
-
-def write(data: object) -> Path:
-    import tempfile
-
-    with tempfile.NamedTemporaryFile("w", suffix=".json", delete=False) as file:
-        json.dump(data, file)
-    return Path(file.name)
 
 
 def test_features_belong_to_the_items_in_the_order_given(shop: Shop) -> None:
