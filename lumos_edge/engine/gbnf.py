@@ -60,7 +60,7 @@ def _name(name: str) -> str:
 
 
 def _body(body: str) -> str:
-    parts = []
+    parts: list[str] = []
     position = 0
     while position < len(body):
         word = _WORD.match(body, position)
@@ -73,9 +73,11 @@ def _body(body: str) -> str:
             parts.append(f"({_regex(_parsed(word['regex']))})")
         elif word["name"]:
             parts.append(_name(word["name"]))
+        elif word["sign"] and word["sign"][0] in "?*+{" and parts:
+            parts[-1] += word["sign"]
         elif word["sign"]:
             parts.append(word["sign"])
-    return re.sub(r" (?=[?*+{])", "", " ".join(parts))
+    return " ".join(parts)
 
 
 _ESCAPES = {'"': r"\"", "\\": r"\\", "\n": r"\n", "\r": r"\r", "\t": r"\t"}

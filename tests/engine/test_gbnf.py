@@ -190,6 +190,12 @@ def test_statements(vocabulary: Vocabulary, shop: Database, seed: int) -> None:
         check(vocabulary, lark, random)
 
 
+def test_a_sign_inside_a_string_is_text(vocabulary: Vocabulary) -> None:
+    there = Gbnf(vocabulary, gbnf('start: "a"? " * b" " + c"{2}\n'))
+    assert there.accepts(" * b + c + c")
+    there.close()
+
+
 @pytest.mark.parametrize("separator", [", ", "c", "cc,", "c,c"])
 def test_a_lazy_terminal_ends_where_its_separator_first_stands(
     vocabulary: Vocabulary, separator: str
