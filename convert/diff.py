@@ -49,7 +49,7 @@ from lumos_edge.conversion.module_metadata import ModuleMetadata
 @click.option(
     "--size-mib",
     type=click.FloatRange(0, min_open=True),
-    help="The largest file, in MiB: ranks up to --rank are chosen to keep the same share of each tensor's energy.",
+    help="The largest file, in MiB: the largest rank up to --rank that fits it is taken.",
 )
 @untie_option
 @module_options

@@ -184,11 +184,8 @@ class Difference:
         return LayerEnergy(energy / self.energy, kept / energy, tuple(tensor.rank for tensor in own))
 
     def for_size(self, size_bytes: int) -> Difference:
-        """The ranks that keep the same share of each tensor's energy in a file of `size_bytes` at most.
-
-        Raises ConversionError for too few.
-        """
-        smallest = min(tensor.bytes_per_rank for tensor in self.tensors)
+        """The same with the largest rank whose file has `size_bytes` at most. Raises ConversionError for too few."""
+        smallest = sum(tensor.bytes_per_rank for tensor in self.tensors)
         overhead = _HEADER_BYTES + 2 * _TENSOR_BYTES * len(self.tensors)
         if size_bytes < overhead + smallest:
             raise ConversionError(

@@ -1,4 +1,4 @@
-"""Matrices cut to a low rank, and which rank each gets when all of them share a size or an energy.
+"""Matrices cut to a low rank, and which rank each gets for a size or a share of its energy.
 
 The cut is the randomized range finder of Halko, Martinsson and Tropp (2011, algorithm 4.4, two power iterations): its
 cost is a few products of the tensor with a narrow matrix, where a whole singular value decomposition of a 7B model
@@ -17,7 +17,6 @@ from lumos_edge.conversion.tensors import Array
 _POWER_ITERATIONS = 2
 OVERSAMPLING = 8  # columns beyond the rank, which make the range finder's error negligible
 _ITEM_BYTES = 2  # float16
-_HALVINGS = 30  # of the share that still fits a size
 
 
 @dataclass(frozen=True)
@@ -77,16 +76,14 @@ def ranks_for_share(matrices: Sequence[LowRank], share: float) -> dict[str, int]
 
 
 def ranks_for_size(matrices: Sequence[LowRank], size_bytes: int) -> dict[str, int]:
-    """The ranks of the largest share of its energy that each matrix can keep in `size_bytes` of values together."""
-    fitting, too_large = 0.0, 1.0
-    for _ in range(_HALVINGS):
-        share = (fitting + too_large) / 2
-        ranks = ranks_for_share(matrices, share)
-        if sum(ranks[matrix.name] * matrix.bytes_per_rank for matrix in matrices) <= size_bytes:
-            fitting = share
-        else:
-            too_large = share
-    return ranks_for_share(matrices, fitting)
+    """The largest rank that all matrices can have, as far as they have it, in `size_bytes` of values together."""
+    rank = 0
+    while rank < max(matrix.rank for matrix in matrices):
+        size = sum(min(rank + 1, matrix.rank) * matrix.bytes_per_rank for matrix in matrices)
+        if size > size_bytes:
+            break
+        rank += 1
+    return {matrix.name: min(rank, matrix.rank) for matrix in matrices}
 
 
 def _rank_for_share(matrix: LowRank, share: float) -> int:

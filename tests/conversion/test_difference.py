@@ -154,7 +154,8 @@ def test_the_ranks_for_a_size_fill_the_file(tmp_path: Path, size_bytes: int) -> 
     write_difference(
         chosen, tmp_path / "a.gguf", ModuleMetadata("grounder", "onetime", "compact", ("maths",))
     )
-    assert 0.8 * size_bytes < (tmp_path / "a.gguf").stat().st_size <= size_bytes
+    assert 0.6 * size_bytes < (tmp_path / "a.gguf").stat().st_size <= size_bytes
+    assert len({tensor.rank for tensor in chosen.tensors}) == 1
     assert chosen.kept < whole.kept
     alpha = gguf.GGUFReader(tmp_path / "a.gguf").fields["adapter.lora.alpha"].contents()
     assert alpha == max(tensor.rank for tensor in chosen.tensors)
@@ -163,7 +164,7 @@ def test_the_ranks_for_a_size_fill_the_file(tmp_path: Path, size_bytes: int) -> 
 def test_a_size_for_nothing_is_refused_with_the_least(tmp_path: Path) -> None:
     base, _, tensors = make(tmp_path / "base")
     finetuned, _, _ = make(tmp_path / "tuned", tune(tensors, 3))
-    with pytest.raises(ConversionError, match=r"an adapter needs 5\d{3} bytes at least, 5000 were given"):
+    with pytest.raises(ConversionError, match=r"an adapter needs \d{4,5} bytes at least, 5000 were given"):
         differ(finetuned, base, 3).for_size(5000)
 
 

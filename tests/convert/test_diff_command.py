@@ -45,7 +45,7 @@ def test_the_energy_of_each_layer_is_reported(tmp_path: Path, pair: tuple[str, s
     )
     assert {entry["rank"] for entry in document["tensors"].values()} == {8}
     shown = [line.split()[0] for line in result.stderr.splitlines()]
-    assert shown == ["layer", *layers, "all"]
+    assert shown == [f"{tmp_path / 'a.gguf'}:", "layer", *layers, "all"]
     assert gguf.GGUFReader(tmp_path / "a.gguf").fields["lumos.module"].contents() == "grounder"
 
 
