@@ -7,6 +7,7 @@ import socket
 import threading
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from lumos_edge.engine import Completion, Control, Grammar, Prompt, Sampling, dr
 from lumos_edge.engine.http_client import KEY_VARIABLE
 from lumos_edge.engine.remote import CHATML, RemoteEngine
 from lumos_edge.errors import (
+    BudgetExceeded,
     Cancelled,
     ContextWindowExceeded,
     DeadlineExceeded,
@@ -29,6 +31,7 @@ from lumos_edge.grammar import actions_grammar, next_subgoal_grammar, span_gramm
 from lumos_edge.loading import Server, of_server
 from lumos_edge.manifest import find_manifest
 from lumos_edge.toolbox import Toolbox
+from lumos_edge.trajectory import Event, Finished, Planned
 from tests.engine.servers import (
     IM_END,
     IM_START,
@@ -468,6 +471,9 @@ def test_a_prompt_longer_than_the_real_window_is_an_error(real: str) -> None:
 def test_an_agent_on_a_real_server_runs_to_its_end(real: str) -> None:
     """Asked as its pack says: in few words."""
     choice = of_server(Server(real, "nano"), find_manifest("nano"))
-    with Agent.open(choice, budget=Budget(max_subgoals=2, max_actions=4, max_tokens=300)) as agent:
-        trajectory = agent.ask("What is 2 + 3?")
-    assert trajectory.steps
+    events: list[Event] = []
+    with Agent.open(choice, budget=Budget(max_subgoals=2, max_tokens=300)) as agent, suppress(BudgetExceeded):
+        for event in agent.run("What is 2 + 3?"):
+            events.append(event)
+    assert any(isinstance(event, Planned) for event in events)
+    assert isinstance(events[-1], Finished)
