@@ -5,8 +5,8 @@
 
 Converts both checkpoints to float16 GGUF (the base with an output of its own, `--untie`), answers the questions with
 the fine-tune, and grounds the same turns with the base and adapters of several ranks: equal ranks for all tensors, and
-ranks chosen for the size of such a file. Writes the plot `benchmarks/results/diff-nano.svg` (needs matplotlib).
-Greedy, one model in memory at a time.
+ranks that keep the same share of each tensor's change. Writes the plot `benchmarks/results/diff-nano.svg` (needs
+matplotlib). Greedy, one model in memory at a time.
 
 The last line of stdout is one JSON document.
 """
@@ -56,7 +56,7 @@ def main() -> None:
 def measure(
     finetuned: Path, base: Path, questions: Sequence[str], ranks: Sequence[int], folder: Path
 ) -> dict[str, Any]:
-    """Agreement, size and energy of each rank, and of the choice of ranks that fits the same size."""
+    """Unchanged actions, size and energy of each rank, and of ranks that keep the same share of each tensor."""
     convert("hf", finetuned, "-o", folder / "tuned.gguf", *MODULE)
     convert("hf", base, "-o", folder / "base.gguf", "--untie")
     taken = take_turns(of_files(folder / "tuned.gguf"), questions, progress("answering", len(questions)))
@@ -64,14 +64,14 @@ def measure(
     pair = read_pair(untie(read_checkpoint(finetuned)), untie(read_checkpoint(base)))
     # Cut once: what a smaller rank keeps is the first of it.
     whole = read_difference(pair, max(ranks), lambda _: None)
-    result: dict[str, Any] = {"n_turns": len(turns), "equal_ranks": [], "chosen_ranks": []}
+    result: dict[str, Any] = {"n_turns": len(turns), "equal_ranks": [], "equal_shares": []}
     for rank in sorted(ranks):
         equal = replace(whole, tensors=tuple(tensor.cut(rank) for tensor in whole.tensors))
         entry = measure_adapter(equal, folder, turns)
         result["equal_ranks"].append({"rank": rank, **entry})
         if rank < max(ranks):
-            chosen = measure_adapter(whole.for_size(entry["size_bytes"]), folder, turns)
-            result["chosen_ranks"].append({"rank": rank, **chosen})
+            share = entry["energy_kept"]
+            result["equal_shares"].append(measure_adapter(whole.for_energy(share), folder, turns))
         print(json.dumps(result), file=sys.stderr, flush=True)
     return result
 
@@ -134,7 +134,7 @@ def plot(result: dict[str, Any], path: Path) -> None:
     from matplotlib import pyplot
 
     figure, (by_rank, by_size) = pyplot.subplots(1, 2, figsize=(9, 3.6), sharey=True)
-    for kind, label in (("equal_ranks", "equal ranks"), ("chosen_ranks", "ranks chosen for the size")):
+    for kind, label in (("equal_ranks", "equal ranks"), ("equal_shares", "equal shares of each tensor")):
         entries = result[kind]
         unchanged = [100 * entry["actions_unchanged"] for entry in entries]
         sizes = [entry["size_bytes"] / 1e6 for entry in entries]
@@ -143,7 +143,7 @@ def plot(result: dict[str, Any], path: Path) -> None:
         by_size.plot(sizes, unchanged, marker="o", label=label)
     for axes, name in ((by_rank, "rank"), (by_size, "adapter, MB")):
         axes.axhline(99, linewidth=0.8, linestyle="--", color="grey")
-        axes.set(xlabel=name, xscale="log")
+        axes.set(xlabel=name)
     by_rank.set_ylabel(f"unchanged actions of {result['n_turns']} grounder turns, %")
     by_size.legend()
     figure.savefig(path, bbox_inches="tight", metadata={"Date": None})
