@@ -15,7 +15,7 @@ from lumos_edge.scoring import is_same_answer
 from lumos_edge.trajectory import Trajectory
 
 TEMPERATURE = 0.7
-"""Of the samples where the user named none: benchmarks/LOG.md, 2026-11-27."""
+"""Of the samples where the user named none; a usual value for voting, not yet measured with these models."""
 
 MAX_SAMPLES = 64
 
