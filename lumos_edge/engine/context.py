@@ -101,10 +101,12 @@ class Context:
         return common
 
     def keep(self, sequence: int, n_kept: int) -> None:
-        """Drop what a sequence has beyond its first `n_kept` tokens."""
-        if n_kept < len(self.tokens[sequence]):
-            lib.llama_memory_seq_rm(self.memory, sequence, n_kept, -1)
-            del self.tokens[sequence][n_kept:]
+        """Drop what a sequence has beyond its first `n_kept` tokens.
+
+        The cache may hold more than `tokens` says: Ctrl-C can come between an evaluation and its entry there.
+        """
+        del self.tokens[sequence][n_kept:]
+        lib.llama_memory_seq_rm(self.memory, sequence, n_kept, -1)
 
     def copy(self, source: int, target: int, n_tokens: int) -> None:
         """Make a sequence the first `n_tokens` of another, without memory of its own for them; costs nothing."""

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import llama_cpp
 import pytest
@@ -231,6 +232,18 @@ def test_cancel_stops_within_a_batch(tmp_path: Path) -> None:
         more.extend(text)
     assert not more  # not one more token
     engine.close()
+
+
+def test_ctrl_c_between_two_statements_leaves_the_cache_consistent(
+    engine: LlamaEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = complete(engine)[1].text
+    context = engine._conversation("planner").context
+    with monkeypatch.context() as patch:
+        patch.setattr(context, "on_batch", mock.Mock(side_effect=KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            complete(engine, ("another conversation",))
+    assert complete(engine)[1].text == expected
 
 
 def test_an_abandoned_completion_frees_the_engine(engine: LlamaEngine) -> None:
