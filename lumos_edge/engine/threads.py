@@ -8,12 +8,13 @@ busy process 38 and 97. No rule of thumb knows that.
 from __future__ import annotations
 
 import json
+import math
 import os
 import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import llama_cpp as lib
@@ -25,6 +26,7 @@ from lumos_edge.resources import cache_folder
 _N_STEPS = 8
 _N_CTX = 256
 _N_PREFILL = 64
+_BUSY_S = 3600.0
 
 ALIKE = 7
 """Up to so many tokens of a batch are evaluated one by one, and only more of them by kernels that round otherwise
@@ -35,13 +37,15 @@ ALIKE = 7
 class Speed:
     """Threads for a single token and for a prompt; seconds that a prompt's token takes (0 when that is not known).
 
-    `costs[n - 1]` is the time of a batch of n tokens, in steps of one token.
+    `costs[n - 1]` is the time of a batch of n tokens, in steps of one token. `expires_at` (seconds since 1970) is when
+    to measure again.
     """
 
     n_threads: int
     n_threads_prefill: int
     prefill_token_s: float
     costs: tuple[float, ...]
+    expires_at: float | None = None
 
     @classmethod
     def unmeasured(cls, n_threads: int) -> Speed:
@@ -53,16 +57,16 @@ def measured_speed(model: Model) -> Speed:
     """The fastest thread counts for this model on this machine, and the costs with them.
 
     From the cache, else measured: the time of some 60 tokens, and for each candidate of four short prompts. What was
-    measured beside other work holds for this process only, because it may name too few threads. Raises EngineError.
+    measured beside other work is kept for an hour only, because it may name too few threads. Raises EngineError.
     """
     key = f"{model.path.name}:{model.path.stat().st_size}:{os.cpu_count()}"
     file = cache_folder() / "speed.json"
     known = _read(file)
-    if key not in known:
+    if key not in known or (known[key].expires_at or math.inf) < time.time():
         cores = _Cores()
-        known[key] = _measure(model, cores)
-        if cores.were_free:
-            _write(file, known)
+        speed = _measure(model, cores)
+        known[key] = speed if cores.were_free else replace(speed, expires_at=time.time() + _BUSY_S)
+        _write(file, known)
     return known[key]
 
 
@@ -228,10 +232,17 @@ def _read(file: Path) -> dict[str, Speed]:
         return {}
 
 
-def _speed(n_threads: int, n_threads_prefill: int, prefill_token_s: float, costs: list[float]) -> Speed:
+def _speed(
+    n_threads: int,
+    n_threads_prefill: int,
+    prefill_token_s: float,
+    costs: list[float],
+    expires_at: float | None = None,
+) -> Speed:
     if min(n_threads, n_threads_prefill) < 1 or len(costs) != ALIKE:
         raise ValueError("no measurement")
-    return Speed(n_threads, n_threads_prefill, float(prefill_token_s), tuple(map(float, costs)))
+    expires_at = None if expires_at is None else float(expires_at)
+    return Speed(n_threads, n_threads_prefill, float(prefill_token_s), tuple(map(float, costs)), expires_at)
 
 
 def _write(file: Path, known: dict[str, Speed]) -> None:

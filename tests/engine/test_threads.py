@@ -107,13 +107,19 @@ def test_threads_that_waited_for_a_core_had_not_all_of_them() -> None:
     assert not cores.were_free
 
 
-def test_what_was_measured_beside_other_work_is_not_kept(
+def test_what_was_measured_beside_other_work_is_kept_for_an_hour(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = Model(write_bpe_model(tmp_path / "tiny.gguf"))
     monkeypatch.setattr(_Cores, "_FREE_SHARE", 2.0)
-    assert measured_speed(model).n_threads >= 1
-    assert not (cache_folder() / "speed.json").exists()
+    expires_at = measured_speed(model).expires_at
+    assert expires_at is not None
+    assert 3500 < expires_at - time.time() <= 3600
+    assert measured_speed(model).expires_at == expires_at
+    file = cache_folder() / "speed.json"
+    file.write_text(file.read_text().replace(str(expires_at), "5.0"))
+    monkeypatch.setattr(_Cores, "_FREE_SHARE", 0.0)
+    assert measured_speed(model).expires_at is None
     model.close()
 
 
