@@ -1,7 +1,7 @@
 """Many tasks at once against the same tasks in turn: seconds, tokens and memory, in one process.
 
-    python -m benchmarks.bench_parallel --pack nano > benchmarks/results/parallel-nano.json
-    python -m benchmarks.bench_parallel --plot docs/images/parallel.svg benchmarks/results/parallel-*.json
+    python -m benchmarks.bench_parallel --pack nano
+    python -m benchmarks.bench_parallel --plot benchmarks/results/parallel.svg benchmarks/results/parallel-*.json
 
 Each round works on all tasks with each number of slots, 1 (in turn, with drafts) first, and every speed is divided by
 that of its own round. The last line of stdout is JSON. 16 tasks take some 1 to 5 minutes a round on 2 cores.
@@ -68,7 +68,7 @@ def main() -> None:
     parser.add_argument("results", type=Path, nargs="*")
     options = parser.parse_args()
     if options.plot:
-        plot(options.plot, [json.loads(file.read_text().splitlines()[-1]) for file in options.results])
+        plot(options.plot, [json.loads(file.read_text())["result"] for file in options.results])
         return
     with Agent.open(options.pack, n_threads=options.n_threads) as agent:
         agent.ask(TASKS[-1])  # warms up: the weights are read, the prefixes computed
@@ -144,7 +144,7 @@ def plot(file: Path, results: list[dict[str, Any]]) -> None:
         lows, highs = ([found[end] for found in sides.values()] for end in ("min", "max"))
         axes.fill_between(list(sides), lows, highs, alpha=0.2, color=lines[0].get_color())
     axes.set_xscale("log", base=2)
-    axes.set_xticks(list(sides), [str(n) for n in sides])
+    axes.set_xticks([1, 2, 4, 8, 16], ["1", "2", "4", "8", "16"])
     axes.set_xlabel("tasks at a time")
     axes.set_ylabel("speed over one at a time")
     axes.set_ylim(bottom=0)
