@@ -87,7 +87,7 @@ def ranks_for_size(matrices: Sequence[LowRank], size_bytes: int) -> dict[str, in
 
 
 def _rank_for_share(matrix: LowRank, share: float) -> int:
-    kept = np.cumsum(matrix.values.astype(np.float64) ** 2) / matrix.energy
+    kept = np.cumsum(_energies(matrix)) / matrix.energy
     return min(int(np.searchsorted(kept, share)) + 1, matrix.rank) if share else 0
 
 

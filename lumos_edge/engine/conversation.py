@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 import zlib
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -64,6 +64,11 @@ class Conversation:
             prefill_s=completion.prefill_s + prefix_s,
         )
 
+    def evaluate(self, evaluation: Evaluation) -> Generator[str, None, Rows]:
+        """The rows of an evaluation by itself, at once; yields nothing."""
+        yield from ()
+        return self.context.evaluate({self.sequence: evaluation})[self.sequence]
+
     def _reuse(self, tokens: list[int]) -> tuple[int, int]:
         """How many of the prompt's first tokens the KV cache holds, and how many of these were evaluated for it now."""
         context, sequence, prefix = self.context, self.sequence, self.prefix
@@ -89,8 +94,10 @@ class Conversation:
         return context.n_common(self.sequence, tokens)
 
 
-def drive(context: Context, sequence: int, steps: Steps) -> Generator[str, None, Completion]:
-    """Evaluate what a completion asks for, each by itself; yields its text."""
+def drive(
+    steps: Steps, evaluate: Callable[[Evaluation], Generator[str, None, Rows]]
+) -> Generator[str, None, Completion]:
+    """Evaluate what a completion asks for; yields its text, and what `evaluate` yields while it waits."""
     rows: Rows | None = None
     while True:
         try:
@@ -100,6 +107,6 @@ def drive(context: Context, sequence: int, steps: Steps) -> Generator[str, None,
             return completion
         rows = None
         if isinstance(step, Evaluation):
-            rows = context.evaluate({sequence: step})[sequence]
+            rows = yield from evaluate(step)
         else:
             yield step

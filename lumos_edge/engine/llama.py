@@ -107,7 +107,7 @@ class LlamaEngine:
             conversation = self._conversation(module)
             tokens = conversation.tokens(prompt, max_tokens)
             steps = conversation.steps(tokens, grammar, max_tokens, sampling)
-            return (yield from drive(conversation.context, conversation.sequence, steps))
+            return (yield from drive(steps, conversation.evaluate))
 
     def cancel(self) -> None:
         """See `Engine.cancel`. On the CPU a prefill stops within milliseconds, on Metal after its batch."""

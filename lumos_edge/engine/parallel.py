@@ -12,13 +12,13 @@ import threading
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Generic, TypeAlias, TypeVar
 
 from lumos_edge.engine import Completion, Engine, Grammar, Prompt, Sampling
 from lumos_edge.engine.binding import Adapter, CancelFlag
 from lumos_edge.engine.context import Context, Evaluation, Rows, n_common
-from lumos_edge.engine.conversation import Conversation
-from lumos_edge.engine.decoding import Steps
+from lumos_edge.engine.conversation import Conversation, drive
 from lumos_edge.engine.llama import LlamaEngine
 from lumos_edge.errors import Cancelled
 from lumos_edge.trajectory import Module
@@ -276,28 +276,20 @@ class Slot:
             yield from self._wait()
         try:
             steps = conversation.steps(tokens, grammar, max_tokens, sampling)
-            completion = yield from self._drive(shared, conversation.sequence, steps)
+            completion = yield from drive(steps, partial(self._evaluated, shared, conversation.sequence))
         finally:
             n_copied = shared.release(conversation.sequence)
         n_reused, n_prefilled = completion.n_reused + n_copied, completion.n_prefilled - n_copied
         return replace(completion, n_reused=n_reused, n_prefilled=n_prefilled)
 
-    def _drive(self, shared: _SharedContext, sequence: int, steps: Steps) -> Generator[str, None, Completion]:
-        rows: Rows | None = None
-        while True:
-            try:
-                step = steps.send(rows)
-            except StopIteration as end:
-                completion: Completion = end.value
-                return completion
-            rows = None
-            if isinstance(step, Evaluation):
-                shared.pending[sequence] = step
-                while sequence in shared.pending:
-                    yield from self._wait()
-                rows = shared.rows.pop(sequence)
-            else:
-                yield step
+    def _evaluated(
+        self, shared: _SharedContext, sequence: int, evaluation: Evaluation
+    ) -> Generator[str, None, Rows]:
+        """The rows of an evaluation, once it was in a batch."""
+        shared.pending[sequence] = evaluation
+        while sequence in shared.pending:
+            yield from self._wait()
+        return shared.rows.pop(sequence)
 
     def _wait(self) -> Iterator[str]:
         self.is_waiting = True
