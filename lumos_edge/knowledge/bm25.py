@@ -1,7 +1,8 @@
 """BM25 over passages that are at hand, with statistics of the collection that they come from.
 
 Robertson and Zaragoza, "The Probabilistic Relevance Framework: BM25 and Beyond", 2009, with the weights of words
-that Lucene uses. The title counts as one more sentence, and the forms of a word as one word.
+that Lucene uses. The title counts as one more sentence, the forms of a word as one word, and a part of a name half
+as much again: a question is about it.
 """
 
 from __future__ import annotations
@@ -16,14 +17,16 @@ from lumos_edge.knowledge.words import words
 
 K1 = 1.2
 B = 0.75
+_OF_NAME = 1.5
 
 
 @dataclass(frozen=True)
 class Term:
-    """A word of a query: its forms, and how many passages of the collection have one."""
+    """A word of a query: its forms, how many passages of the collection have one, whether it is part of a name."""
 
     forms: tuple[str, ...]
     n_passages: int
+    is_name: bool = False
 
 
 @dataclass(frozen=True)
@@ -34,9 +37,9 @@ class Collection:
     n_words: int
 
     def weight(self, term: Term) -> float:
-        """The inverse document frequency, always above 0."""
+        """The inverse document frequency, always above 0; more for a part of a name."""
         n = min(term.n_passages, self.n_passages)
-        return math.log(1 + (self.n_passages - n + 0.5) / (n + 0.5))
+        return (_OF_NAME if term.is_name else 1) * math.log(1 + (self.n_passages - n + 0.5) / (n + 0.5))
 
     def mean_length(self) -> float:
         """Words in a passage and its title."""

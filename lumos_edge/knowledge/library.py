@@ -5,13 +5,14 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lumos_edge.knowledge.bm25 import Collection, Term, collection_of, n_passages_with, score
 from lumos_edge.knowledge.pack import Found, Named, Pack
 from lumos_edge.knowledge.passage import Passage
-from lumos_edge.knowledge.words import inflections, misspellings, name_keys, words
+from lumos_edge.knowledge.words import asked_words, inflections, misspellings, name_keys, words
 from lumos_edge.toolbox import Resource
 
 if TYPE_CHECKING:
@@ -112,16 +113,16 @@ class Library(Resource):
 
     def _terms(self, query: str, passages: Sequence[Passage] = ()) -> list[Term]:
         """The words of a query with their known forms; `passages` may hold words that no pack has."""
-        asked = list(dict.fromkeys(words(query)))[:_MOST_WORDS]
+        asked = dict(islice(asked_words(query).items(), _MOST_WORDS))
         forms = {word: inflections(word) for word in asked}
         n_with = self._n_with({form for word in asked for form in forms[word]})
         for word, n in n_passages_with(passages).items():
             n_with.setdefault(word, n)
         terms = []
-        for word in asked:
+        for word, is_name in asked.items():
             known = sorted(form for form in forms[word] if form in n_with) or self._meant(word)
             if known:
-                terms.append(Term(tuple(known), sum(n_with.get(form, 1) for form in known)))
+                terms.append(Term(tuple(known), sum(n_with.get(form, 1) for form in known), is_name))
         return terms
 
     def _meant(self, word: str) -> list[str]:

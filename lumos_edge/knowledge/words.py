@@ -14,11 +14,20 @@ from collections.abc import Iterator
 _WORD = re.compile(r"[^\W_]+")
 _ARTICLE = re.compile(r"^(?:the|an|a) (?=.)")
 _QUALIFIER = re.compile(r"\s*\([^()]*\)\s*$")
+_ENGLISH = """
+a about am an and any are as at be been being but by can could did do does for from had has have he her his how if in
+into is it its many may might much must of on or s shall she should some than that the their them there these they this
+those to was were what when where which who whom whose why will with would
+"""
+_FUNCTION_WORDS = frozenset(_ENGLISH.split())
 
 
 def fold(text: str) -> str:
     """Lower case without accents."""
-    text = text.lower()
+    return _without_accents(text.lower())
+
+
+def _without_accents(text: str) -> str:
     if text.isascii():
         return text
     return "".join(sign for sign in unicodedata.normalize("NFD", text) if not unicodedata.combining(sign))
@@ -27,6 +36,22 @@ def fold(text: str) -> str:
 def words(text: str) -> list[str]:
     """The words of a text, folded, in order."""
     return _WORD.findall(fold(text))
+
+
+def asked_words(query: str) -> dict[str, bool]:
+    """The words to search for, in order, and whether each is written as a part of a name, with a capital.
+
+    That of a sentence's first word says nothing. Function words of English are left out where others are left, unless
+    they are parts of names, as in "Who is Will Smith?".
+    """
+    written = _WORD.findall(_without_accents(query))
+    is_sentence = any(word[0].islower() for word in written)
+    found: dict[str, bool] = {}
+    for i, word in enumerate(written):
+        is_name = word[0].isupper() and not (is_sentence and i == 0)
+        found[word.lower()] = found.get(word.lower(), False) or is_name
+    telling = {word: is_name for word, is_name in found.items() if is_name or word not in _FUNCTION_WORDS}
+    return telling or found
 
 
 def name_key(name: str) -> str:
