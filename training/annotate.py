@@ -69,15 +69,13 @@ def gsm8k(file: Path, n_items: int, annotator: Annotator, tally: Tally) -> Itera
 def solution(problem: Problem) -> list[tuple[str, str]]:
     """Each line of a problem's chain as a subgoal and its actions; raises RejectedItemError."""
     given = numbers_of(problem.question)
-    return [
-        (
-            word_subgoal(line, given),
-            "; ".join(
-                str(replace(action, arguments=plain_formula(action.arguments))) for action in line.actions
-            ),
-        )
-        for line in chain(problem)
-    ]
+    subgoals: dict[str, int] = {}
+    found = []
+    for number, line in enumerate(chain(problem), 1):
+        actions = [str(replace(a, arguments=plain_formula(a.arguments))) for a in line.actions]
+        found.append((word_subgoal(line, given, subgoals), "; ".join(actions)))
+        subgoals[line.actions[-1].targets[0]] = number
+    return found
 
 
 def synthetic(n_items: int, seed: int, annotator: Annotator, tally: Tally) -> Iterator[Annotation]:
