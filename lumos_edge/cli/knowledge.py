@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -111,7 +112,8 @@ def _row(path: Path) -> dict[str, Any]:
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def show(name: str, as_json: bool) -> None:
     """What the pack NAME says of itself."""
-    facts = _facts(_open(name))
+    with closing(_open(name)) as pack:
+        facts = _facts(pack)
     if as_json:
         click.echo(json.dumps(facts, ensure_ascii=False, indent=2))
         return

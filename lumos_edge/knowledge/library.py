@@ -47,9 +47,14 @@ class Library(Resource):
         self._collection = Collection(n_passages, sum(pack.n_words for pack in self._packs))
 
     def close(self) -> None:
-        """Close the packs; a second time does nothing."""
-        for pack in self._packs:
-            pack.close()
+        """Close the packs; a second time does nothing.
+
+        Waits for a search in another thread, such as a tool's whose time was up: SQLite crashes the process when a
+        connection is closed under a statement that runs.
+        """
+        with self._lock:
+            for pack in self._packs:
+                pack.close()
 
     def entity(self, query: str, n: int = 32) -> tuple[Passage, ...]:
         """The passages of the article that is called so, in order, then those of further candidates.

@@ -38,6 +38,7 @@ _KEPT: Final = frozenset({"round", "mod", "gcd", "lcm", "factorial", "binomial"}
 """Functions that stay as they are while their arguments have symbols."""
 
 _MAX_DEGREE: Final = 200
+_MAX_ROUNDS: Final = 4
 _SURELY_NOT_ZERO: Final = Fraction(1, 10**20)
 
 
@@ -54,8 +55,19 @@ def simplified(formula: Formula) -> Formula:
         if expression.is_number:
             expression = sympy.radsimp(sympy.expand(sympy.sqrtdenest(expression)))
         else:
-            expression = sympy.cancel(sympy.together(expression))
+            expression = _cancelled(expression)
         return from_sympy(expression)
+
+
+def _cancelled(expression: Any) -> Any:
+    """One denominator. A round may leave what the next one reduces: `ln(sqrt(2))` becomes `ln(2)/2` in the first."""
+    import sympy
+
+    for _ in range(_MAX_ROUNDS):
+        before, expression = expression, sympy.cancel(sympy.together(expression))
+        if expression == before:
+            break
+    return expression
 
 
 def approximate(formula: Formula, n_digits: int = N_DIGITS) -> Fraction:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 import sqlite3
+import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,6 +68,7 @@ class Catalogue:
         self.products = {product.id: product for product in products}
         # A run's tools work in threads, one after the other.
         self._index = sqlite3.connect(":memory:", check_same_thread=False)
+        weakref.finalize(self, self._index.close)
         self._index.execute(
             "CREATE VIRTUAL TABLE products USING fts5(id UNINDEXED, title, text, tokenize='porter unicode61')"
         )

@@ -45,7 +45,8 @@ def check_select(schema: Schema, statement: str) -> None:
 
     SQLite itself parses it and resolves its names, on empty tables in memory: no file is opened. Some 0.5 ms.
     """
-    with closing(_scratch(schema)) as connection:
+    with closing(sqlite3.connect(":memory:")) as connection:
+        _create_tables(connection, schema)
         try:
             with guarded(connection, schema, _TIMEOUT_S):
                 connection.execute(f"EXPLAIN {statement}").fetchall()
@@ -68,10 +69,7 @@ def _check_quoted(schema: Schema, statement: str) -> None:
             raise ActionError(f"the database has no {match[0]}; a text stands in single quotes")
 
 
-def _scratch(schema: Schema) -> sqlite3.Connection:
-    """Empty tables of that schema in memory."""
-    connection = sqlite3.connect(":memory:")
+def _create_tables(connection: sqlite3.Connection, schema: Schema) -> None:
     for table in schema.tables:
         columns = ", ".join(quote(column.name) for column in table.columns)
         connection.execute(f"CREATE TABLE {quote(table.name)} ({columns})")
-    return connection

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -45,10 +46,13 @@ def _many(n: int) -> list[Item]:
 
 
 def _titles(pack: Path, query: str) -> list[str]:
-    library = Library([pack])
-    titles = [passage.title for passage in library.search(query, 5)]
-    library.close()
-    return titles
+    with closing(Library([pack])) as library:
+        return [passage.title for passage in library.search(query, 5)]
+
+
+def _source(pack: Path) -> str:
+    with closing(Pack(pack)) as opened:
+        return str(opened.facts["source"])
 
 
 class Broken(Given):
@@ -126,7 +130,7 @@ def test_a_killed_add_leaves_the_pack_and_goes_on(tmp_path: Path) -> None:
     add(JsonLines(source), target, "more", said)
     assert said.messages[0].startswith("going on after")
     assert verify(target) == 30_001
-    assert Pack(target).facts["source"] == "a test; more"
+    assert _source(target) == "a test; more"
 
 
 def test_a_disk_that_fills_up_leaves_the_pack(tmp_path: Path) -> None:
@@ -151,7 +155,7 @@ def test_a_pack_does_not_say_where_its_sources_lay(tmp_path: Path) -> None:
     source, target = _whales(tmp_path / "whales.jsonl", 3), tmp_path / "seas.sqlite"
     build(JsonLines(source), target, source.name, "", Said())
     add(JsonLines(_whales(tmp_path / "more.jsonl", 4)), target, "more.jsonl", Said())
-    assert Pack(target).facts["source"] == "whales.jsonl; more.jsonl"
+    assert _source(target) == "whales.jsonl; more.jsonl"
     assert str(tmp_path).encode() not in target.read_bytes()
 
 
@@ -177,33 +181,35 @@ def test_adding_takes_only_what_is_new(tmp_path: Path) -> None:
     assert verify(pack) == 3
     assert _titles(pack, "before") == []
     assert _titles(pack, "afterwards") == ["Changed"]
-    assert [passage.text for passage in Library([pack]).entity("renamed", 1)] == ["Afterwards."]
-    assert [passage.text for passage in Library([pack]).entity("same", 1)] == ["It stays."]
+    with closing(Library([pack])) as library:
+        assert [passage.text for passage in library.entity("renamed", 1)] == ["Afterwards."]
+        assert [passage.text for passage in library.entity("same", 1)] == ["It stays."]
     add(source, pack, "more", Said())
-    opened = Pack(pack)
-    assert (opened.facts["n_articles"], opened.facts["n_names"]) == ("3", "5")
+    with closing(Pack(pack)) as opened:
+        assert (opened.facts["n_articles"], opened.facts["n_names"]) == ("3", "5")
 
 
 def test_whoever_reads_a_pack_goes_on_reading_the_old_one(tmp_path: Path) -> None:
     pack = build_pack(tmp_path / "notes.sqlite", ("Old", "The old text."))
-    library = Library([pack])
-    add(Given([Article("New", "The new text.")]), pack, "more", Said())
-    assert [passage.title for passage in library.search("text", 5)] == ["Old"]
+    with closing(Library([pack])) as library:
+        add(Given([Article("New", "The new text.")]), pack, "more", Said())
+        assert [passage.title for passage in library.search("text", 5)] == ["Old"]
     assert sorted(_titles(pack, "text")) == ["New", "Old"]
 
 
 def test_redirects_in_a_circle_end(tmp_path: Path) -> None:
     circle = [Redirect(f"Ring {i}", f"Ring {(i + 1) % 10_000}") for i in range(10_000)]
     pack = build_pack(tmp_path / "rings.sqlite", *circle, ("Cod", "A fish."), Redirect("Torsk", "Cod"))
-    assert [passage.title for passage in Library([pack]).entity("Torsk", 5)] == ["Cod"]
-    assert Library([pack]).entity("Ring 7", 5) == ()
+    with closing(Library([pack])) as library:
+        assert [passage.title for passage in library.entity("Torsk", 5)] == ["Cod"]
+        assert library.entity("Ring 7", 5) == ()
 
 
 def test_control_signs_and_halves_of_pairs_are_left_out(tmp_path: Path) -> None:
     pack = build_pack(tmp_path / "odd.sqlite", Article("N\0ul", "One\0 two\ud800 thr\x1bee.", "a\0b"))
-    assert [(p.title, p.text, p.source) for p in Library([pack]).search("three", 1)] == [
-        ("Nul", "One two three.", "ab")
-    ]
+    with closing(Library([pack])) as library:
+        found = library.search("three", 1)
+    assert [(p.title, p.text, p.source) for p in found] == [("Nul", "One two three.", "ab")]
 
 
 def test_an_article_that_would_fill_the_memory_is_refused(tmp_path: Path) -> None:
@@ -225,16 +231,16 @@ def test_what_is_no_pack_is_told_apart(tmp_path: Path) -> None:
     (tmp_path / "text.sqlite").write_text("not SQLite at all" * 100)
     with pytest.raises(DamagedKnowledge, match="file is not a database"):
         Pack(tmp_path / "text.sqlite")
-    sqlite3.connect(tmp_path / "other.sqlite").execute("CREATE TABLE other(x)")
+    with closing(sqlite3.connect(tmp_path / "other.sqlite")) as other:
+        other.execute("CREATE TABLE other(x)")
     with pytest.raises(DamagedKnowledge, match="no knowledge pack"):
         Pack(tmp_path / "other.sqlite")
     content = pack.read_bytes()
     (tmp_path / "cut.sqlite").write_bytes(content[: len(content) // 2])
     with pytest.raises(DamagedKnowledge):
         verify(tmp_path / "cut.sqlite")
-    newer = sqlite3.connect(pack)
-    newer.execute("PRAGMA user_version = 99")
-    newer.close()
+    with closing(sqlite3.connect(pack)) as newer:
+        newer.execute("PRAGMA user_version = 99")
     with pytest.raises(KnowledgeError, match="has schema 99, this lumos-edge reads schema 1"):
         Pack(pack)
 

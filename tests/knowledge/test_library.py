@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import closing
 from pathlib import Path
+from threading import Event
 
 import pytest
 
 from lumos_edge.knowledge.article import Article
 from lumos_edge.knowledge.library import Library
+from lumos_edge.knowledge.pack import Found, Pack
 from tests.knowledge.packs import ROMANS, build_pack
 
 
@@ -49,12 +53,13 @@ def test_the_passages_of_an_entity_come_in_order(tmp_path: Path) -> None:
     pack = build_pack(
         tmp_path / "whales.sqlite", Article("Whale", text, source="whale.txt"), ("Cod", "A fish.")
     )
-    passages = Library([pack]).entity("whale", 100)
+    with closing(Library([pack])) as library:
+        passages = library.entity("whale", 100)
+        assert library.entity("whale", 3) == passages[:3]
     whole = " ".join(passage.text for passage in passages)
     assert whole == text
     assert {passage.source for passage in passages} == {"whale.txt"}
     assert {passage.pack for passage in passages} == {"whales"}
-    assert Library([pack]).entity("whale", 3) == passages[:3]
 
 
 @pytest.mark.parametrize(
@@ -89,9 +94,29 @@ def test_a_name_outweighs_a_rarer_word(tmp_path: Path) -> None:
 def test_several_packs_are_one_collection(tmp_path: Path) -> None:
     first = build_pack(tmp_path / "first.sqlite", ("Apple", "An apple is a fruit."), ("Rome", "A city."))
     second = build_pack(tmp_path / "second.sqlite", ("Pear", "A pear is a green fruit."))
-    library = Library([first, second])
-    assert {passage.pack for passage in library.search("fruit", 5)} == {"first", "second"}
-    assert library.search("green fruit", 5)[0].title == "Pear"
+    with closing(Library([first, second])) as library:
+        assert {passage.pack for passage in library.search("fruit", 5)} == {"first", "second"}
+        assert library.search("green fruit", 5)[0].title == "Pear"
+
+
+def test_closing_waits_for_a_search(library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
+    is_searching, may_go_on = Event(), Event()
+    matching = Pack.matching
+
+    def slowly(pack: Pack, expression: str, n: int) -> list[Found]:
+        is_searching.set()
+        may_go_on.wait()
+        return matching(pack, expression, n)
+
+    monkeypatch.setattr(Pack, "matching", slowly)
+    with ThreadPoolExecutor(2) as threads:
+        search = threads.submit(library.search, "Rubicon", 1)
+        is_searching.wait()
+        close = threads.submit(library.close)
+        wait([close], timeout=0.2)
+        may_go_on.set()
+    assert search.result()[0].title == "Julius Caesar"
+    assert close.exception() is None
 
 
 def test_ranking_takes_the_best_of_what_is_given(library: Library) -> None:

@@ -252,6 +252,7 @@ def without_references(formula: Formula) -> Formula:
 
 
 @example(parse("x + abs(pi)", "code"))
+@example(parse("(a + log(R32))^pi", "code"))  # R32 stands for sqrt(2)
 @settings(deadline=None)
 @given(formulas.codes(st.fractions(min_value=0, max_value=12, max_denominator=6)))
 def test_any_formula_has_a_value_that_is_its_own_value_or_a_typed_error(formula: Formula) -> None:

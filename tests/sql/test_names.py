@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from contextlib import closing
 
 import pytest
 from hypothesis import given
@@ -13,14 +14,13 @@ from lumos_edge.sql.names import is_speakable, spell, unquote
 
 @given(st.text(min_size=1).filter(lambda name: "\0" not in name and name.isprintable()))
 def test_sqlite_reads_every_spelling_as_that_name(name: str) -> None:
-    with sqlite3.connect(":memory:") as connection:
+    with closing(sqlite3.connect(":memory:")) as connection:
         connection.execute(f"CREATE TABLE t ({spell(name)})")
         cursor = connection.execute(
             f"SELECT t.{spell(name)} FROM t WHERE {spell(name)} = 1 ORDER BY {spell(name)}"
         )
     assert cursor.description[0][0] == name
     assert unquote(spell(name)) == name
-    connection.close()
 
 
 @pytest.mark.parametrize(
