@@ -33,7 +33,9 @@ TITLE, REDIRECT, UNQUALIFIED, MEANING = range(4)
 MOST_TEXT_BYTES = 64 << 20
 """Of one article. A page of Wikipedia has 2 MB at most; what is larger is not prose, and would fill the memory."""
 
-SCHEMA = """
+TOKENIZER = "unicode61 remove_diacritics 2"
+
+SCHEMA = f"""
 CREATE TABLE pack(key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE article(
     id INTEGER PRIMARY KEY, title TEXT NOT NULL, source TEXT NOT NULL, digest BLOB NOT NULL,
@@ -48,7 +50,7 @@ CREATE VIEW titled_passage AS
     SELECT passage.id AS id, article.title AS title, passage.text AS text
     FROM passage JOIN article ON article.id = passage.article;
 CREATE VIRTUAL TABLE passage_words USING fts5(
-    title, text, content='titled_passage', content_rowid='id', tokenize="unicode61 remove_diacritics 2");
+    title, text, content='titled_passage', content_rowid='id', tokenize="{TOKENIZER}");
 CREATE VIRTUAL TABLE vocabulary USING fts5vocab(passage_words, row);
 """
 
