@@ -114,9 +114,15 @@ def start() -> Iterator[Start]:
     """The command, running; it is killed at the end if it still runs."""
     with ExitStack() as stack:
 
-        def start_command(*arguments: object) -> subprocess.Popen[str]:
+        def start_command(*arguments: object, **environment: str) -> subprocess.Popen[str]:
             command = [sys.executable, "-m", "lumos_edge", *map(str, arguments)]
-            process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+            process = subprocess.Popen(
+                command,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                env={**os.environ, **environment},
+            )
             stack.enter_context(process)
             stack.callback(process.kill)
             return process
