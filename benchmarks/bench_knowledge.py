@@ -7,7 +7,8 @@ rare word; a query is ten words of a passage. Times are of the processor, which 
 `recall`: of the steps of StrategyQA's questions that need facts (most annotators say so), in how many one of the
 question's facts is among the first five found in a pack of all facts, the article's title being the question's term.
 A reference to an earlier answer (`#1`), which the data does not have, stands for the words of that step's fact that
-its question lacks, or of the best passage where the fact was not found; that fact itself then does not count.
+its question lacks, or of the best passage where the fact was not found; that fact itself then does not count. With
+`--reader PACK` it stands for the answer of that pack's reader out of the passages found, as in a run of an agent.
 Baselines on the same passages: SQLite's FTS5 without names, inflections and spellings (title and text, words joined by
 OR, its own BM25), and bm25s if it is installed. The last line of stdout is one JSON document.
 """
@@ -23,21 +24,28 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from random import Random
 from typing import Any
 
+from lumos_edge.engine import Sampling
 from lumos_edge.knowledge import splitting
 from lumos_edge.knowledge.article import Article
 from lumos_edge.knowledge.building import build
 from lumos_edge.knowledge.jsonl import JsonLines
 from lumos_edge.knowledge.library import Library
 from lumos_edge.knowledge.pack import TOKENIZER, Pack
+from lumos_edge.knowledge.passage import Passage
 from lumos_edge.knowledge.words import words
+from lumos_edge.loading import load_modules, of_pack
+from lumos_edge.manifest import find_manifest
 
 Find = Callable[[str], list[str]]
+Answer = Callable[[str, list[str], str], str]
+"""What a later step refers to: of a question, the passages found for it, and the one that answers it."""
 _N = 5
 _WORDS_PER_QUERY = 10
 
@@ -57,6 +65,7 @@ def main() -> None:
     parser.add_argument("--sizes", type=int, nargs="*", default=[10_000], help="passages of generated packs")
     parser.add_argument("--queries", type=int, default=200)
     parser.add_argument("--limit", type=int, help="questions for recall; 0 leaves it out")
+    parser.add_argument("--reader", help="the model pack whose reader answers what later steps refer to")
     parser.add_argument("--search", nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.search:
@@ -71,7 +80,7 @@ def main() -> None:
             ]
         }
         if options.limit != 0:
-            results["recall"] = recall(Path(folder), items, options.limit)
+            results["recall"] = recall(Path(folder), items, options.limit, options.reader)
     print(json.dumps(results))
 
 
@@ -185,7 +194,7 @@ def _resident_mb() -> float:
 # -- what is found ---------------------------------------------------------------------------------------------------
 
 
-def recall(folder: Path, items: list[Any], limit: int | None) -> dict[str, Any]:
+def recall(folder: Path, items: list[Any], limit: int | None, reader: str | None = None) -> dict[str, Any]:
     """Recall at 5 of ours and the baselines, without references, with them, and together."""
     facts: dict[str, str] = {}
     for item in items:
@@ -195,16 +204,17 @@ def recall(folder: Path, items: list[Any], limit: int | None) -> dict[str, Any]:
     finders = {"lumos-edge": ours(folder, passages), "fts5": plain_fts5(passages)}
     if bm25s := bm25s_finder(passages):
         finders["bm25s"] = bm25s
+    answer = read_by(reader, facts) if reader else missing_words
     counts = {name: {"without": [0, 0], "with": [0, 0]} for name in finders}
     for item in items[:limit]:
         for name, find in finders.items():
-            for kind, is_found in steps_found(item, find):
+            for kind, is_found in steps_found(item, find, answer):
                 counts[name][kind][0] += is_found
                 counts[name][kind][1] += 1
     return {name: _shares(kinds) for name, kinds in counts.items()}
 
 
-def steps_found(item: Any, find: Find) -> Iterator[tuple[str, bool]]:
+def steps_found(item: Any, find: Find, answer: Answer) -> Iterator[tuple[str, bool]]:
     """For each step that needs facts: whether it refers to another one, and whether a fact was found."""
     facts = {fact.strip() for fact in item["facts"]}
     answers: dict[str, str] = {}
@@ -218,9 +228,26 @@ def steps_found(item: Any, find: Find) -> Iterator[tuple[str, bool]]:
         if wanted and not _is_operation(item, number - 1):
             yield "with" if named else "without", bool(own)
         used[str(number)] = (own or hits or [""])[0]
-        known = set(words(query))
-        missing = [word for word in used[str(number)].split() if not known.issuperset(words(word))]
-        answers[str(number)] = " ".join(missing)
+        if re.search(rf"#{number}\b", " ".join(item["decomposition"])):
+            answers[str(number)] = answer(query, hits, used[str(number)])
+
+
+def missing_words(question: str, hits: list[str], fact: str) -> str:
+    """The words of the fact that the question lacks."""
+    known = set(words(question))
+    return " ".join(word for word in fact.split() if not known.issuperset(words(word)))
+
+
+def read_by(pack: str, titles: Mapping[str, str]) -> Answer:
+    """What the extractive reader of a model pack answers; nothing where it finds no answer."""
+    modules = load_modules(replace(of_pack(find_manifest(pack)), adapters={}), 0)
+    reader = modules.reader(Sampling(), is_extractive=True, may_recall=False)
+
+    def answer(question: str, hits: list[str], fact: str) -> str:
+        found = reader.answer(question, [Passage(titles[text], text, "facts") for text in hits])
+        return found.text if found.is_found else ""
+
+    return answer
 
 
 def _is_operation(item: Any, i: int) -> bool:

@@ -67,9 +67,9 @@ def main() -> None:
 
 
 def random_passages(random: Random) -> tuple[Passage, ...]:
-    """One to three passages of 5 to 60 words."""
+    """One to three passages of 3 to 30 words: what is longer is only slower to read."""
     return tuple(
-        Passage(_text(random, random.randint(0, 3)), _text(random, random.randint(5, 60)), "random")
+        Passage(_text(random, random.randint(0, 3)), _text(random, random.randint(3, 30)), "random")
         for _ in range(random.randint(1, 3))
     )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from benchmarks.bench_knowledge import plain_fts5, steps_found
+from benchmarks.bench_knowledge import missing_words, plain_fts5, steps_found
 from benchmarks.bench_reader import kind_of
 from lumos_edge.knowledge.passage import Passage
 from lumos_edge.values import Answer
@@ -22,9 +22,23 @@ def test_a_reference_stands_for_the_answer_and_finds_another_fact() -> None:
         asked.append(query)
         return FACTS if "contain" in query else FACTS[:1]
 
-    assert list(steps_found(ITEM, find)) == [("without", True), ("with", True)]
+    assert list(steps_found(ITEM, find, missing_words)) == [("without", True), ("with", True)]
     assert asked[1] == "What have a dish shrimp. been found to contain?"
-    assert list(steps_found(ITEM, lambda _: FACTS[:1])) == [("without", True), ("with", False)]
+    assert list(steps_found(ITEM, lambda _: FACTS[:1], missing_words)) == [("without", True), ("with", False)]
+
+
+def test_a_reader_is_asked_only_what_a_later_step_refers_to() -> None:
+    read: list[tuple[str, str]] = []
+
+    def answer(question: str, hits: list[str], fact: str) -> str:
+        read.append((question, fact))
+        return "shrimp"
+
+    assert list(steps_found(ITEM, lambda _: FACTS, answer)) == [("without", True), ("with", True)]
+    assert read == [
+        ("What protein is scampi of?", FACTS[0]),
+        ("What have shrimp been found to contain?", FACTS[1]),
+    ]
 
 
 def test_plain_fts5_finds_by_words() -> None:
