@@ -271,9 +271,8 @@ def _call(
         if isinstance(parameter.kind, TextArgument) and separator:
             # Lazy: the text ends where the separator first stands, and so contains none.
             name = f"{rule}_text_{index}"
-            rules.append(
-                rf"{name}[lazy]: /[^ ()\n\p{{C}}][^()\n\p{{C}}]{{0,{MAX_TEXT // 2}}}?{re.escape(separator)}/"
-            )
+            end = re.escape(separator).replace("/", r"\/")
+            rules.append(rf"{name}[lazy]: /[^ ()\n\p{{C}}][^()\n\p{{C}}]{{0,{MAX_TEXT // 2}}}?{end}/")
             parts.append(name)
             continue
         if isinstance(parameter.kind, LanguageArgument):

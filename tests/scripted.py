@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator
+from math import inf
 from random import Random
 
 import llguidance
@@ -53,11 +54,26 @@ _CACHE = GrammarCache(BYTES)
 _CLOSING = frozenset(b")];\n,")
 
 
+def closed(grammar: Grammar, written: bytes) -> str:
+    """A text that was cut off, with what the constraint closes it with."""
+    constraint = Constraint(_CACHE, grammar)
+    for byte in written:
+        constraint.consume([byte])
+    closing = constraint.close()
+    assert constraint.may_end
+    return (written + bytes(closing)).decode("utf-8")
+
+
 def random_text(grammar: Grammar, random: Random) -> str:
-    """A text of the grammar by a random walk over the bytes that it allows; closing ones are liked better."""
+    """A random text of the grammar."""
+    return random_cut(grammar, random, inf).decode("utf-8")
+
+
+def random_cut(grammar: Grammar, random: Random, n_bytes: float) -> bytes:
+    """The first bytes of a random walk over the bytes that the grammar allows; closing ones are liked better."""
     constraint = Constraint(_CACHE, grammar)
     written: list[int] = []
-    while not constraint.done:
+    while not constraint.done and len(written) < n_bytes:
         if constraint.may_end and random.random() < 0.5:
             break
         allowed = [int(token) for token in constraint.allowed_tokens() if token < 256]
@@ -65,4 +81,4 @@ def random_text(grammar: Grammar, random: Random) -> str:
         token = random.choice(closing if closing and random.random() < 0.4 else allowed)
         constraint.consume([token])
         written.append(token)
-    return bytes(written).decode("utf-8")
+    return bytes(written)

@@ -19,13 +19,6 @@ from lumos_edge.engine.context import Evaluation, Row, Rows
 from lumos_edge.engine.drafts import Drafts
 from lumos_edge.engine.sampling import Sampler
 
-# Within this many tokens of the limit the loop closes what is open instead of asking the model (see `_closing`).
-_CLOSING_TOKENS = 48
-
-# What closes, in the order in which it is tried: an end, a bracket, the next argument, the other side of a relation,
-# and the shortest operand where there has to be one.
-CLOSERS = ("\n", ")", "]", ",", "=", "<", "1", " ")
-
 Steps: TypeAlias = Generator[Evaluation | str, Rows | None, Completion]
 """Yields what to evaluate, and is sent its rows; and text, which needs no answer. Returns the completion."""
 
@@ -36,8 +29,6 @@ class Vocabulary:
     def __init__(self, model: Model) -> None:
         self.grammars = GrammarCache(model.constraint_tokenizer)
         self.end_tokens = frozenset(model.end_tokens())
-        closers = (model.tokenize(text) for text in CLOSERS)
-        self.closers = [tokens[0] for tokens in closers if len(tokens) == 1]
         self._tokenize = model.tokenize
 
     def text(self, tokens: Sequence[int]) -> bytes:
@@ -93,7 +84,10 @@ class Decoding:
         self._costs = _Costs(n_reused=self._n_cached)
 
     def steps(self, grammar: Grammar, max_tokens: int) -> Steps:
-        """The loop, until the grammar or the model ends the text. Raises GrammarError."""
+        """The loop, until the grammar or the model ends the text, or the limit does; then what is open is closed.
+
+        Raises GrammarError.
+        """
         compiled_before = self._vocabulary.grammars.compile_s
         started = time.perf_counter()
         constraint = Constraint(self._vocabulary.grammars, grammar)
@@ -106,11 +100,12 @@ class Decoding:
             # Forced tokens may have gone beyond the limit, and the context window.
             if not constraint.done and len(self.written) < max_tokens:
                 row = yield from self._next_row(constraint, max_tokens - len(self.written))
-                closing = len(self.written) > max_tokens - _CLOSING_TOKENS
-                if self._choose(row, constraint, closing=closing) is None:
+                if self._choose(row, constraint) is None:
                     finish = "end"
             if constraint.done:
                 finish = "grammar"
+            elif finish == "length" and len(self.written) >= max_tokens:
+                self._close(constraint)
             text = decoder.decode(self._vocabulary.text(self.written[n_yielded:]))
             n_yielded = len(self.written)
             if text:
@@ -173,18 +168,23 @@ class Decoding:
             self._drafts.note(self._n_drafted, n_right)
         self._rows, self._ahead = [], []
 
-    def _choose(self, row: Row, constraint: Constraint, *, closing: bool) -> int | None:
+    def _close(self, constraint: Constraint) -> None:
+        """Write what is needed for the text to be whole, without asking the model."""
+        started = time.perf_counter()
+        closing = constraint.close()
+        self._costs.constraint_s += time.perf_counter() - started
+        self._write(closing)
+
+    def _choose(self, row: Row, constraint: Constraint) -> int | None:
         """Write the model's choice where the grammar allows it, else its best allowed one; None ends the text."""
         started = time.perf_counter()
         ends = self._vocabulary.end_tokens
-        token = self._closing(constraint) if closing else None
-        if token is None:
-            token = self._sampler.choose(row)
-            self._costs.decode_s += time.perf_counter() - started
-            started = time.perf_counter()
-            if not (constraint.may_end if token in ends else constraint.allows(token)):
-                self._costs.n_masked += 1
-                token = self._sampler.choose(row, constraint.allowed_tokens())
+        token = self._sampler.choose(row)
+        self._costs.decode_s += time.perf_counter() - started
+        started = time.perf_counter()
+        if not (constraint.may_end if token in ends else constraint.allows(token)):
+            self._costs.n_masked += 1
+            token = self._sampler.choose(row, constraint.allowed_tokens())
         if token not in ends:
             constraint.consume([token])
         self._costs.constraint_s += time.perf_counter() - started
@@ -192,12 +192,6 @@ class Decoding:
             return None
         self._write([token])
         return token
-
-    def _closing(self, constraint: Constraint) -> int | None:
-        """Near the token limit: end, or close a bracket, as soon as the grammar lets us; so actions stay whole."""
-        if constraint.may_end:
-            return next(iter(self._vocabulary.end_tokens))
-        return next((token for token in self._vocabulary.closers if constraint.allows(token)), None)
 
     def _completion(self, finish: Literal["grammar", "end", "length"], compile_s: float) -> Completion:
         if self._rows:

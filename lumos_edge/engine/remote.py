@@ -20,7 +20,6 @@ import llguidance
 
 from lumos_edge.engine import Completion, Control, Grammar, Prompt, Sampling
 from lumos_edge.engine.constraint import Constraint, GrammarCache
-from lumos_edge.engine.decoding import CLOSERS
 from lumos_edge.engine.gbnf import gbnf
 from lumos_edge.engine.http_client import HttpClient
 from lumos_edge.errors import GrammarError, ServerError
@@ -39,7 +38,6 @@ CHATML = (
 )
 _CHATML_END = "<|im_end|>"
 
-_MAX_CLOSING = 64
 _BYTES = llguidance.LLTokenizer("byte")
 
 
@@ -314,13 +312,7 @@ class _Run:
 
     def close(self) -> str:
         """Close what the token limit left open, as the engine on this machine does, so that an action is whole."""
-        closing = ""
-        while not (self._constraint.done or self._constraint.may_end) and len(closing) < _MAX_CLOSING:
-            character = next((c for c in CLOSERS if self._constraint.allows(ord(c))), None)
-            if character is None:
-                break
-            self._constraint.consume([ord(character)])
-            closing += character
+        closing = bytes(self._constraint.close()).decode("utf-8", "replace")
         self.text += closing
         return closing
 

@@ -47,7 +47,7 @@ def test_a_run_on_a_page(run: Command, tiny: Path, tmp_path: Path) -> None:
     """The weights write nonsense, but nonsense that parses: each action has a page or a typed error."""
     page = tmp_path / "shop.html"
     page.write_text(PAGE)
-    options = ("--max-subgoals", "2", "--formulation", "onetime", "--json")
+    options = ("--max-subgoals", "2", "--json")
     done = run("ask", *MODEL, tiny, "--page", page, *options, "Buy a lamp.")
     document = json.loads(done.stdout)
     attempts = [attempt for step in document["trajectory"]["steps"] for attempt in step["attempts"]]

@@ -15,10 +15,10 @@ from unittest import mock
 import llama_cpp
 import pytest
 
-from lumos_edge.actions import parse_actions
 from lumos_edge.engine import Completion, Control, Grammar, Prompt, Sampling
 from lumos_edge.engine.binding import Model
 from lumos_edge.engine.llama import LlamaEngine
+from lumos_edge.engine.sampling import Sampler
 from lumos_edge.errors import (
     AdapterMismatch,
     Cancelled,
@@ -28,10 +28,13 @@ from lumos_edge.errors import (
     ModelLoadError,
 )
 from lumos_edge.grammar import actions_grammar
+from lumos_edge.sql.database import Database
+from lumos_edge.sql.schema import Column, Schema, Table
 from lumos_edge.toolbox import Toolbox
 from lumos_edge.trajectory import Module
-from lumos_edge.values import Equation, Number
+from lumos_edge.values import Equation, Items, Number
 from tests.engine.tiny import write_adapter, write_bpe_model, write_spm_model
+from tests.test_grammar import check
 
 PROMPT: Prompt = (Control("<|im_start|>"), "user\nSubgoal of 3 rows?", Control("<|im_end|>"), "\n")
 GREEDY = Sampling()
@@ -169,27 +172,35 @@ def test_sampling_is_reproducible_under_a_seed(engine: LlamaEngine) -> None:
     assert len({texts(seed) for seed in range(5)}) > 1
 
 
-def test_near_the_token_limit_what_is_open_is_closed(engine: LlamaEngine) -> None:
-    nested = only('start: "f(" a ")"\na: /[0-9]/ | "g(" a ")" | a "+" a\n')
-    _, made = complete(engine, grammar=nested, max_tokens=60, sampling=Sampling(temperature=5.0, seed=3))
-    assert made.finish_reason != "length"
-    assert made.text.count("(") == made.text.count(")")
-    assert made.n_completion <= 60
+def test_at_the_token_limit_what_is_open_is_closed_without_the_model(
+    engine: LlamaEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nested = only('start: "f[" a "]"\na: "g[" a "]" | /[0-9]/\n')
+    context = engine._conversation("planner").context
+    batches = mock.Mock(wraps=context.evaluate)
+    monkeypatch.setattr(context, "evaluate", batches)
+    monkeypatch.setattr(Sampler, "choose", lambda *_: engine.model.tokenize("g")[0])
+    _, made = complete(engine, grammar=nested, max_tokens=60)
+    assert made.finish_reason == "length"
+    assert made.text == f"f[{'g[' * 29}1{']' * 30}"
+    assert made.n_completion == 60 + 31
+    assert batches.call_count == made.n_completion - made.n_forced - 31
 
 
-def test_actions_cut_short_by_the_token_limit_are_whole(engine: LlamaEngine) -> None:
-    """Whatever random text is open when the limit comes near: nested functions, conditions, equations."""
-    toolbox = Toolbox.of_packs(["maths"])
+@pytest.mark.parametrize("pack", ["maths", "qa", "shop", "sql", "vision", "web"])
+def test_actions_cut_short_by_the_token_limit_are_whole(engine: LlamaEngine, pack: str) -> None:
+    """Whatever random text is open at the limit: nested functions, statements, queries."""
+    schema = Schema((Table("sea", (Column("name", "TEXT"), Column("depth", "INT"))),), ())
+    toolbox = Toolbox.of_packs([pack], [Database(schema)] if pack == "sql" else [])
     finished = set()
-    for seed in range(50):
-        types = {"R1": frozenset({Number}), "R2": frozenset({Equation})}
+    for seed in range(25):
+        types = {"R1": frozenset({Number}), "R2": frozenset({Equation, Items})}
         grammar = actions_grammar(toolbox, types, formulation="onetime", max_actions=12)
-        _, made = complete(
-            engine, grammar=grammar, max_tokens=56, sampling=Sampling(temperature=8.0, seed=seed)
-        )
-        assert parse_actions(made.text)
+        sampling = Sampling(temperature=8.0, seed=seed)
+        _, made = complete(engine, grammar=grammar, max_tokens=10 + seed, sampling=sampling)
+        check(toolbox, made.text, types, 12)
         finished.add(made.finish_reason)
-    assert finished <= {"end", "grammar"}
+    assert "length" in finished
 
 
 def test_a_prompt_that_does_not_fit_is_refused_before_anything_is_evaluated(engine: LlamaEngine) -> None:
