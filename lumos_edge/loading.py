@@ -266,19 +266,22 @@ class Modules:
             )
 
     def keep_prefixes(self, toolbox: Toolbox, formulation: Formulation) -> None:
-        """Tell the engine what every conversation begins with, by the prompts of two tasks as unlike as can be."""
+        """Tell the engine what every conversation begins with, by the prompts of two tasks as unlike as can be; and
+        whether the grounder's continues the planner's.
+        """
         tasks = Task("1"), Task("Ann")
         steps = [Step((Subgoal(1, task.question),), ()) for task in tasks]
-        self.engine.set_prefix(
-            "planner", [self.planner_template.planner(task, toolbox, (), formulation) for task in tasks]
+        planner = [self.planner_template.planner(task, toolbox, (), formulation) for task in tasks]
+        grounder = [
+            self.grounder_template.grounder(task, toolbox, (), step, formulation)
+            for task, step in zip(tasks, steps, strict=True)
+        ]
+        # Planned and grounded step by step, they part ways after the first.
+        is_one = formulation == "onetime" and all(
+            longer[: len(shorter)] == shorter for shorter, longer in zip(planner, grounder, strict=True)
         )
-        self.engine.set_prefix(
-            "grounder",
-            [
-                self.grounder_template.grounder(task, toolbox, (), step, formulation)
-                for task, step in zip(tasks, steps, strict=True)
-            ],
-        )
+        self.engine.set_prefix("planner", planner)
+        self.engine.set_prefix("grounder", grounder, continues="planner" if is_one else None)
 
 
 def load_modules(choice: ModelChoice, n_threads: int = 0, model: Model | None = None) -> Modules:

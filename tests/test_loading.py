@@ -27,6 +27,7 @@ from lumos_edge.reader import Reader
 from lumos_edge.store import Store
 from lumos_edge.templates import CompactTemplate, FewshotTemplate, LumosTemplate
 from lumos_edge.toolbox import Toolbox
+from lumos_edge.trajectory import Formulation
 from tests.cli.conftest import CHAT_TEMPLATE
 from tests.engine.tiny import write_adapter, write_bpe_model
 from tests.knowledge.packs import ROMANS, build_pack
@@ -52,6 +53,23 @@ def test_an_adapter_says_how_it_is_asked(tiny: Path, tmp_path: Path) -> None:
     agent = Agent.open(of_files(tiny, planner_adapter=planner, grounder_adapter=grounder), n_threads=1)
     assert isinstance(agent.planner_template, LumosTemplate)
     assert isinstance(agent.grounder_template, CompactTemplate)
+
+
+@pytest.mark.parametrize(
+    ("template", "formulation", "n_caches"),
+    [("compact", "onetime", 1), ("compact", "iterative", 2), ("lumos", "onetime", 2)],
+)
+def test_modules_whose_prompts_go_on_share_a_cache(
+    tiny: Path, tmp_path: Path, template: str, formulation: Formulation, n_caches: int
+) -> None:
+    metadata = {"lumos.template": template, "lumos.formulation": formulation}
+    adapter = write_adapter(tmp_path / "a.gguf", 1, metadata=metadata)
+    choice = of_files(tiny, planner_adapter=adapter, grounder_adapter=adapter)
+    with Agent.open(choice, n_threads=1) as agent:
+        engine = agent.engine
+        assert isinstance(engine, LlamaEngine)
+        contexts = {id(engine._conversation(module).context) for module in ("planner", "grounder")}
+        assert len(contexts) == n_caches
 
 
 def test_an_adapter_says_what_formulation_it_was_trained_for(tiny: Path, tmp_path: Path) -> None:

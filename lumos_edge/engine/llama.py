@@ -1,4 +1,5 @@
-"""The engine on llama.cpp: one base model, and for each module one context with its own adapter and KV cache.
+"""The engine on llama.cpp: one base model, and for each module one context with its own adapter and KV cache, or that
+of the module whose conversation it continues.
 
 What a conversation has in the cache is `conversation`'s matter, the decode loop is in `decoding`.
 """
@@ -63,6 +64,7 @@ class LlamaEngine:
         self._conversations: dict[Module, Conversation] = {}
         self._contexts: list[Context] = []
         self._prefixes: dict[Module, list[int]] = {}
+        self._continued: dict[Module, Module] = {}
         self._flag = CancelFlag()
         self._lock = threading.Lock()
         self._is_closed = False
@@ -74,11 +76,16 @@ class LlamaEngine:
             raise AdapterMismatch(f"{file} was trained as the {trained}, here it would be the {module}")
         return adapter
 
-    def set_prefix(self, module: Module, prompts: Sequence[Prompt]) -> None:
+    def set_prefix(
+        self, module: Module, prompts: Sequence[Prompt], *, continues: Module | None = None
+    ) -> None:
         """Name what the module's prompts begin with, by prompts that have only that in common.
 
-        It is evaluated once for all processes: its state is kept in the cache folder.
+        It is evaluated once for all processes: its state is kept in the cache folder. A module whose prompts always
+        continue those of another, on the same adapter, goes on in that one's KV cache.
         """
+        if continues and self.adapters.get(continues) is self.adapters.get(module):
+            self._continued[module] = continues
         common, *others = (PieceTokens(self.model).of(prompt) for prompt in prompts)
         for tokens in others:
             common = common[: n_common(common, tokens)]
@@ -131,8 +138,11 @@ class LlamaEngine:
         if self._is_closed:
             raise EngineError("the engine is closed")
         if module not in self._conversations:
-            n_rows = 1 + MAX_DRAFT if self._has_drafts else 1
-            context = self.new_context(module, self._flag, n_rows=n_rows)
+            if module in self._continued:
+                context = self._conversation(self._continued[module]).context
+            else:
+                n_rows = 1 + MAX_DRAFT if self._has_drafts else 1
+                context = self.new_context(module, self._flag, n_rows=n_rows)
             self._conversations[module] = self.new_conversation(
                 module, context, 0, has_drafts=self._has_drafts
             )

@@ -96,7 +96,9 @@ class RemoteEngine:
         found = f"no model {name!r}" if name else "several models"
         raise ServerError(f"{self._client.url} serves {found}, expected one of {', '.join(names)}")
 
-    def set_prefix(self, module: Module, prompts: Sequence[Prompt]) -> None:
+    def set_prefix(
+        self, module: Module, prompts: Sequence[Prompt], *, continues: Module | None = None
+    ) -> None:
         """Nothing: a server keeps what it has evaluated by itself."""
 
     def complete(
