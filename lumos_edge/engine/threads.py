@@ -26,6 +26,7 @@ from lumos_edge.resources import cache_folder
 _N_STEPS = 8
 _N_CTX = 256
 _N_PREFILL = 64
+_ENOUGH_S = 0.3  # of one kind of batch: the longer a batch takes, the less noise there is in its time
 _BUSY_S = 3600.0
 
 ALIKE = 7
@@ -56,7 +57,8 @@ class Speed:
 def measured_speed(model: Model) -> Speed:
     """The fastest thread counts for this model on this machine, and the costs with them.
 
-    From the cache, else measured: the time of some 60 tokens, and for each candidate of four short prompts. What was
+    From the cache, else measured, at most as long as the time of some 60 tokens, and for each candidate of four short
+    prompts; half of that for a model of 1 GB. What was
     measured beside other work is kept for an hour only, because it may name too few threads. Raises EngineError.
     """
     key = f"{model.path.name}:{model.path.stat().st_size}:{os.cpu_count()}"
@@ -220,6 +222,8 @@ def _batch_seconds(context: object, cores: _Cores, n_threads: int, n_tokens: int
         if code:
             raise EngineError("llama_decode failed while threads were measured")
         seconds.append(time.perf_counter() - started)
+        if len(seconds) > 1 and sum(seconds) > _ENOUGH_S:
+            break
     return min(seconds[1:])
 
 
