@@ -22,11 +22,14 @@ from typing import Any
 
 import llama_cpp as lib
 import llguidance
+import numpy as np
 from llama_cpp import _ggml
 from llama_cpp._ctypes_extensions import load_shared_library
 
 from lumos_edge.engine import PINNED_BINDING
+from lumos_edge.engine.prefix import PrefixStates
 from lumos_edge.errors import AdapterMismatch, EngineError, ModelLoadError
+from lumos_edge.resources import cache_folder
 
 # Texts of tokens that end a turn. llama.cpp guesses more of them from a token's text, such as `</s>` in the Qwen
 # vocabulary, which there is an ordinary piece of HTML.
@@ -185,7 +188,17 @@ class Model:
         )
 
     def _token_texts(self) -> list[bytes]:
-        """Each token's bytes; llguidance wants 0xff before those of control tokens, and of what looks like one."""
+        """Each token's bytes, as `_read_token_texts` reads them: kept in the cache folder, for a third of its time."""
+        kept = PrefixStates(cache_folder() / "prefixes", [self.path], ["token texts", "0xff: control"])
+        content = kept.load([])
+        if content is not None:
+            return _split(content)
+        texts = self._read_token_texts()
+        kept.save([], np.asarray([self.n_vocab, *map(len, texts)], dtype="<i4").tobytes() + b"".join(texts))
+        return texts
+
+    def _read_token_texts(self) -> list[bytes]:
+        """llguidance wants 0xff before the bytes of control tokens, and of what looks like one."""
         buffer = ctypes.create_string_buffer(_MAX_TOKEN_BYTES)
         content = memoryview(buffer)
         texts = []
@@ -308,6 +321,15 @@ def _has_tensor(path: Path, name: str) -> bool:
         return bool(gguf.gguf_find_tensor(file, name.encode()) >= 0)
     finally:
         gguf.gguf_free(file)
+
+
+def _split(content: memoryview) -> list[bytes]:
+    """Texts behind their number and their lengths (int32)."""
+    n_texts = int(np.frombuffer(content[:4], dtype="<i4")[0])
+    lengths = np.frombuffer(content[4 : 4 + 4 * n_texts], dtype="<i4")
+    ends = (4 + 4 * n_texts + np.cumsum(lengths)).tolist()
+    joined, begins = bytes(content), [4 + 4 * n_texts, *ends]
+    return [joined[begin:end] for begin, end in zip(begins, ends, strict=False)]
 
 
 def _check_gguf(path: Path) -> None:

@@ -2,7 +2,7 @@
 
 The examples of a prompt take seconds to evaluate and are the same in every process. Their state is written once and
 read by the next process; a file that is not exactly what is wanted is computed again. Nothing of a user's question is
-in it.
+in it. The texts of a model's vocabulary are kept likewise, under no tokens.
 
 A file is one line of JSON (its name, and size and hash of what follows), then the tokens (int32) and llama.cpp's state.
 Its name is a hash of all that decides the state: weights, adapter, tokens, settings and the version of the binding.

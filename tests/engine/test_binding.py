@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from unittest import mock
 
 import gguf
 import llguidance.llamacpp
@@ -16,7 +17,8 @@ from lumos_edge.engine import Sampling
 from lumos_edge.engine.binding import Model
 from lumos_edge.engine.llama import LlamaEngine
 from lumos_edge.errors import AdapterMismatch
-from tests.engine.tiny import N_EMBD, write_adapter, write_bpe_model
+from lumos_edge.resources import cache_folder
+from tests.engine.tiny import N_EMBD, write_adapter, write_bpe_model, write_spm_model
 
 RANK = 4
 
@@ -92,3 +94,36 @@ def test_the_constraint_engine_gets_the_vocabulary_as_its_own_reader_reads_it(na
         for token in range(found.vocab_size):
             assert found.decode_bytes([token]) == expected.decode_bytes([token])
             assert found.is_special_token(token) == expected.is_special_token(token)
+
+
+def test_the_vocabulary_is_read_once_for_all_processes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_bpe_model(tmp_path / "tiny.gguf")
+    with opened(path) as model:
+        expected = model._read_token_texts()
+        assert model._token_texts() == expected
+    with opened(path) as model:
+        monkeypatch.setattr(model, "_read_token_texts", mock.Mock(side_effect=AssertionError("read again")))
+        assert model._token_texts() == expected
+
+
+def test_a_spoilt_vocabulary_file_is_read_again(tmp_path: Path) -> None:
+    path = write_bpe_model(tmp_path / "tiny.gguf")
+    with opened(path) as model:
+        expected = model._token_texts()
+        (file,) = (cache_folder() / "prefixes").iterdir()
+        whole = file.read_bytes()
+        for content in (b"", whole[:-1], whole[:-1] + bytes([whole[-1] ^ 1])):
+            file.write_bytes(content)
+            assert model._token_texts() == expected
+        assert file.read_bytes() == whole
+
+
+def test_another_model_under_the_same_name_has_its_own_vocabulary(tmp_path: Path) -> None:
+    path = write_bpe_model(tmp_path / "tiny.gguf")
+    with opened(path) as model:
+        model._token_texts()
+    write_spm_model(path)
+    with opened(path) as model:
+        assert model._token_texts() == model._read_token_texts()

@@ -177,8 +177,9 @@ def test_another_adapter_has_another_state(tiny: Path, tmp_path: Path) -> None:
 
 def test_a_state_that_llama_cpp_refuses_is_computed_again(tiny: Path) -> None:
     first = run(engine_of(tiny))
+    engine = engine_of(tiny)
     with mock.patch.object(PrefixStates, "load", return_value=memoryview(bytearray(b"\x07" * 64))):
-        again = run(engine_of(tiny))
+        again = run(engine)
     assert again == first
 
 
