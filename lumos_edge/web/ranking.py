@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from itertools import chain
 from typing import NamedTuple
 
-from lumos_edge.knowledge.bm25 import Collection, Term, score
-from lumos_edge.knowledge.passage import Passage
+from lumos_edge.knowledge.bm25 import Collection, Term, score_words
 from lumos_edge.knowledge.words import words
 from lumos_edge.web.document import EDITABLE, Element, Operation
 
@@ -38,14 +38,16 @@ class Ranked(NamedTuple):
 def ranked(elements: Sequence[Element], operation: Operation, query: str, n_best: int) -> tuple[Ranked, ...]:
     """The best of the elements that this can be done to, the best first, else in the order of the page.
 
-    Costs some 20 us for each element.
+    Costs some 10 us for each element.
     """
     fitting = [element for element in elements if operation in element.operations]
-    scores = _scores([_passage(element) for element in fitting], query)
+    scores = _scores([_text(element) for element in fitting], query)
     if operation == "CLICK":
         verb = next((word for word in _telling(query) if word not in _POINTING), "")
-        weights = [_click_weight(element, verb) for element in fitting]
-        scores = [score * weight for score, weight in zip(scores, weights, strict=True)]
+        scores = [
+            score and score * _click_weight(element, verb)
+            for score, element in zip(scores, fitting, strict=True)
+        ]
     order = sorted(range(len(fitting)), key=lambda index: -scores[index])
     return tuple(Ranked(fitting[index], scores[index]) for index in order[:n_best])
 
@@ -57,7 +59,7 @@ def is_clear(scores: Sequence[float]) -> bool:
 
 def ranked_texts(texts: Sequence[str], query: str) -> tuple[tuple[str, float], ...]:
     """The texts with how well they fit, the best first, else in their order; 0 where they share no word."""
-    scores = _scores([Passage(text, "", "") for text in texts], query)
+    scores = _scores(texts, query)
     order = sorted(range(len(texts)), key=lambda index: -scores[index])
     return tuple((texts[index], scores[index]) for index in order)
 
@@ -76,25 +78,24 @@ def _click_weight(element: Element, verb: str) -> float:
     return _VERB_WEIGHT if words(element.name)[:1] == [verb] else 1.0
 
 
-def _passage(element: Element) -> Passage:
-    # Once as the title and once in the text: a word of its name counts as two words around it.
-    around = (
-        element.name,
-        element.role,
-        element.label,
-        element.value,
-        *element.options[:50],
-        *element.ancestors,
-    )
-    return Passage(element.name, " ".join(around), "")
+def _text(element: Element) -> str:
+    # The name twice: a word of it counts as two words around it.
+    around = (element.role, element.label, element.value, *element.options[:50], *element.ancestors)
+    return " ".join((element.name, element.name, *around))
 
 
-def _scores(passages: Sequence[Passage], query: str) -> list[float]:
-    found = [words(f"{passage.title} {passage.text}") for passage in passages]
-    n_with = Counter(word for one in found for word in set(one))
-    collection = Collection(len(passages), sum(map(len, found)))
-    asked = [Term((word,), n_with[word]) for word in dict.fromkeys(_telling(query))]
-    return [score(asked, passage, collection) for passage in passages]
+def _scores(texts: Sequence[str], query: str) -> list[float]:
+    telling = dict.fromkeys(_telling(query))
+    asked = frozenset(telling)
+    found = [words(text) for text in texts]
+    shared = [asked.intersection(one) for one in found]
+    n_with = Counter(chain.from_iterable(shared))
+    terms = [Term((word,), n_with[word]) for word in telling]
+    collection = Collection(len(texts), sum(map(len, found)))
+    return [
+        score_words(terms, one, collection) if known else 0.0
+        for one, known in zip(found, shared, strict=True)
+    ]
 
 
 def _telling(query: str) -> list[str]:
