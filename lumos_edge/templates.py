@@ -374,7 +374,7 @@ class CompactTemplate:
 
 _PLAN_SYSTEM = (
     "You are a planner. Split the task into a few short subgoals that lead to its answer. "
-    "Say what to find out in each, without computing any result. "
+    "Say in each what to find out and how, without computing any result. "
     "The last one must find exactly what the task asks for."
 )
 _NEXT_SYSTEM = (

@@ -112,45 +112,119 @@ def _together(values: list[Value]) -> Number | Expression | Items:
     return values[0] if len(values) == 1 else Items(tuple(values))  # type: ignore[return-value]
 
 
+# The subgoals say how each result comes about, in words: a small model's plan is its only reasoning.
 EXAMPLES = (
     Example(
         "A baker made 36 rolls in the morning and a third as many in the afternoon. He sold 40 of them. "
         "How many rolls are left?",
         (
-            ("Calculate the number of rolls made in the afternoon.", "R1 = Calculator(36 / 3)", "12"),
-            ("Calculate the total number of rolls made.", "R2 = Calculator(36 + R1)", "48"),
-            ("Calculate the number of rolls left after 40 were sold.", "R3 = Calculator(R2 - 40)", "8"),
+            (
+                "Calculate the rolls made in the afternoon by dividing the 36 of the morning by 3.",
+                "R1 = Calculator(36 / 3)",
+                "12",
+            ),
+            (
+                "Calculate all the rolls by adding the 36 of the morning and those of the afternoon.",
+                "R2 = Calculator(36 + R1)",
+                "48",
+            ),
+            (
+                "Calculate the rolls left by subtracting the 40 sold from all the rolls.",
+                "R3 = Calculator(R2 - 40)",
+                "8",
+            ),
         ),
     ),
     Example(
         "A jacket costs $80 and is sold at 25% off. Nora buys 2 of them and pays with $150. "
         "How much change does she get?",
         (
+            ("Calculate the discount on a jacket, 25% of $80.", "R1 = Calculator(80 * 25%)", "20"),
             (
-                "Calculate the price of a jacket after the discount.",
-                "R1 = Calculator(80 * 25%); R2 = Calculator(80 - R1)",
+                "Calculate the price of a jacket by subtracting the discount from $80.",
+                "R2 = Calculator(80 - R1)",
                 "60",
             ),
-            ("Calculate the cost of 2 jackets.", "R3 = Calculator(2 * R2)", "120"),
-            ("Calculate the change from $150.", "R4 = Calculator(150 - R3)", "30"),
+            (
+                "Calculate the cost of 2 jackets by multiplying the price of a jacket by 2.",
+                "R3 = Calculator(2 * R2)",
+                "120",
+            ),
+            (
+                "Calculate the change by subtracting the cost of 2 jackets from $150.",
+                "R4 = Calculator(150 - R3)",
+                "30",
+            ),
         ),
     ),
     Example(
         "Tom reads 15 pages in 30 minutes. How many hours does he need for a book of 240 pages?",
         (
-            ("Calculate the number of pages Tom reads in an hour.", "R1 = Calculator(15 / 30 * 60)", "30"),
-            ("Calculate the hours needed for the book.", "R2 = Calculator(240 / R1)", "8"),
+            (
+                "Calculate the minutes for one page by dividing 30 minutes by 15 pages.",
+                "R1 = Calculator(30 / 15)",
+                "2",
+            ),
+            (
+                "Calculate the minutes for the book by multiplying the minutes for one page by 240 pages.",
+                "R2 = Calculator(R1 * 240)",
+                "480",
+            ),
+            (
+                "Calculate the hours by dividing the minutes for the book by 60.",
+                "R3 = Calculator(R2 / 60)",
+                "8",
+            ),
+        ),
+    ),
+    Example(
+        "A farmer has 90 kg of apples. He sells 2/5 of them, gives half of the rest away, and fills boxes of 9 kg with "
+        "what he keeps. How many boxes does he fill?",
+        (
+            ("Calculate the apples sold, 2/5 of 90 kg.", "R1 = Calculator(90 * 2 / 5)", "36"),
+            (
+                "Calculate the rest by subtracting the apples sold from 90 kg.",
+                "R2 = Calculator(90 - R1)",
+                "54",
+            ),
+            ("Calculate the apples given away, half of the rest.", "R3 = Calculator(R2 / 2)", "27"),
+            (
+                "Calculate the apples kept by subtracting the apples given away from the rest.",
+                "R4 = Calculator(R2 - R3)",
+                "27",
+            ),
+            (
+                "Calculate the boxes by dividing the apples kept by 9 kg.",
+                "R5 = Calculator(R4 / 9)",
+                "3",
+            ),
+        ),
+    ),
+    Example(
+        "Mia buys a book for $12 and spends half of the money that she has left on a bag. Then she has $9. "
+        "How much money did she have at first?",
+        (
+            (
+                "Calculate the money before she bought the bag by multiplying $9 by 2.",
+                "R1 = Calculator(9 * 2)",
+                "18",
+            ),
+            (
+                "Calculate the money at first by adding the $12 of the book to the money before she bought the bag.",
+                "R2 = Calculator(R1 + 12)",
+                "30",
+            ),
         ),
     ),
     Example(
         "Lena is 4 times as old as her son. In 6 years she will be 3 times as old as him. How old is Lena?",
         (
             (
-                "Set up and solve the equation for the son's age, with their ages in 6 years.",
+                "Set up and solve the equation for the son's age x, with their ages in 6 years.",
                 "R1 = SolveEquation(4 * x + 6 = 3 * (x + 6))",
                 "12",
             ),
-            ("Calculate Lena's age.", "R2 = Calculator(4 * R1)", "48"),
+            ("Calculate Lena's age by multiplying the son's age by 4.", "R2 = Calculator(4 * R1)", "48"),
         ),
     ),
 )

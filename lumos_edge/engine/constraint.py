@@ -44,6 +44,11 @@ class GrammarCache:
         self._matchers.move_to_end(lark)
         return self._matchers[lark].deep_copy()
 
+    def renewed(self, lark: str) -> llguidance.LLMatcher:
+        """A fresh matcher for a grammar whose matchers gave up: copies share a lexer that only grows."""
+        del self._matchers[lark]
+        return self.matcher(lark)
+
     def _compile(self, lark: str) -> llguidance.LLMatcher:
         started = time.perf_counter()
         matcher = llguidance.LLMatcher(self.tokenizer, llguidance.LLMatcher.grammar_from_lark(lark))
@@ -74,6 +79,7 @@ class Constraint:
             """The Lark text of the part that is being written, which is the `n_parts`th."""
             self.n_parts += 1
             self._matcher = self._cache.matcher(lark)
+            self._of_part: list[int] = []
 
     @property
     def done(self) -> bool:
@@ -97,8 +103,16 @@ class Constraint:
         return tokens[: self._matcher.validate_tokens(tokens)] if tokens else []
 
     def allowed_tokens(self) -> npt.NDArray[np.intp]:
-        """The ids of all the tokens that may come next, ascending; some 25 to 170 us with the vocabulary's size."""
+        """The ids of all the tokens that may come next, ascending; some 25 to 170 us with the vocabulary's size.
+
+        Raises GrammarError when the grammar is too much for llguidance.
+        """
         llguidance.numpy.fill_next_token_bitmask(self._matcher, self._bitmask)
+        if self._matcher.is_error():
+            self._renew()
+            llguidance.numpy.fill_next_token_bitmask(self._matcher, self._bitmask)
+            if self._matcher.is_error():
+                raise GrammarError(f"the constraint gave up: {_first_line(self._matcher.get_error())}")
         bits = np.unpackbits(self._bitmask.view(np.uint8)[0], bitorder="little")
         return np.flatnonzero(bits[: self._cache.tokenizer.vocab_size])
 
@@ -143,8 +157,24 @@ class Constraint:
 
     def consume(self, tokens: Sequence[int]) -> None:
         """Take these tokens as written; raises GrammarError when the grammar does not allow them."""
-        if not self._matcher.consume_tokens(list(tokens)):
+        taken = self._matcher.consume_tokens(list(tokens))
+        if not taken and self._matcher.is_error():
+            self._renew()
+            taken = self._matcher.consume_tokens(list(tokens))
+        if not taken:
             raise GrammarError(f"the constraint refused {list(tokens)}: {self._matcher.get_error()}")
+        self._of_part += tokens
         self._bytes += self._cache.tokenizer.decode_bytes(list(tokens))
         if self._matcher.is_stopped():
             self._enter_part()
+
+    def _renew(self) -> None:
+        """Go on with a new matcher at the same place; raises GrammarError when that gives up, too."""
+        reason = _first_line(self._matcher.get_error())
+        self._matcher = self._cache.renewed(self.part)
+        if not self._matcher.consume_tokens(self._of_part):
+            raise GrammarError(f"the constraint gave up: {reason}")
+
+
+def _first_line(message: str) -> str:
+    return message.partition("\n")[0]
