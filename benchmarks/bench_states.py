@@ -40,7 +40,7 @@ from lumos_edge.web.document import Document, Element, Operation
 from lumos_edge.web.ranking import ranked
 from lumos_edge.web.site import Site
 
-PACKS = ("maths", "qa", "sql", "web")
+PACKS = ("maths", "qa", "shop", "sql", "vision", "web")
 MAX_ELEMENTS = 2000
 MAX_TABLES = 60
 
