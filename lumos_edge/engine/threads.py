@@ -222,7 +222,7 @@ def _batch_seconds(context: object, cores: _Cores, n_threads: int, n_tokens: int
         if code:
             raise EngineError("llama_decode failed while threads were measured")
         seconds.append(time.perf_counter() - started)
-        if len(seconds) > 1 and sum(seconds) > _ENOUGH_S:
+        if len(seconds) > 2 and sum(seconds) > _ENOUGH_S:
             break
     return min(seconds[1:])
 
