@@ -201,7 +201,10 @@ def recall(folder: Path, items: list[Any], limit: int | None, reader: str | None
         for fact in item["facts"]:
             facts.setdefault(fact.strip(), item["term"])
     passages = [(title, text) for text, title in facts.items()]
-    finders = {"lumos-edge": ours(folder, passages), "fts5": plain_fts5(passages)}
+    finders = {
+        "lumos-edge": ours(folder, passages),
+        "fts5": plain_fts5(sqlite3.connect(":memory:"), passages),
+    }
     if bm25s := bm25s_finder(passages):
         finders["bm25s"] = bm25s
     answer = read_by(reader, facts) if reader else missing_words
@@ -272,9 +275,8 @@ def ours(folder: Path, passages: list[tuple[str, str]]) -> Find:
     return lambda query: [passage.text for passage in library.search(query, _N)]
 
 
-def plain_fts5(passages: list[tuple[str, str]]) -> Find:
-    """FTS5 as it comes."""
-    connection = sqlite3.connect(":memory:")
+def plain_fts5(connection: sqlite3.Connection, passages: list[tuple[str, str]]) -> Find:
+    """FTS5 as it comes, in an empty database."""
     connection.execute("CREATE VIRTUAL TABLE passage USING fts5(title, text)")
     connection.executemany("INSERT INTO passage VALUES(?, ?)", passages)
     sql = "SELECT text FROM passage WHERE passage MATCH ? ORDER BY rank LIMIT ?"

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
+
 from benchmarks.bench_knowledge import missing_words, plain_fts5, steps_found
 from benchmarks.bench_reader import kind_of
 from lumos_edge.knowledge.passage import Passage
@@ -42,9 +45,10 @@ def test_a_reader_is_asked_only_what_a_later_step_refers_to() -> None:
 
 
 def test_plain_fts5_finds_by_words() -> None:
-    find = plain_fts5([("Caesar", "He had three children."), ("Nile", "A river.")])
-    assert find('How many "children" had Caesar?')[0] == "He had three children."
-    assert find("?") == []
+    with closing(sqlite3.connect(":memory:")) as connection:
+        find = plain_fts5(connection, [("Caesar", "He had three children."), ("Nile", "A river.")])
+        assert find('How many "children" had Caesar?')[0] == "He had three children."
+        assert find("?") == []
 
 
 def test_an_answer_of_a_reader_is_of_one_kind() -> None:
