@@ -74,9 +74,8 @@ def test_the_syntax_of_fts5_is_text(library: Library, query: str) -> None:
 def test_words_that_every_question_has_find_nothing(tmp_path: Path) -> None:
     long = "The gluon binds quarks, as the photon binds electrons: " + "it has no mass and no charge. " * 8
     short = [(f"Port {i}", "An old port is located in what is now a city.") for i in range(3)]
-    found = Library([build_pack(tmp_path / "p.sqlite", ("Force", long), *short)]).search(
-        "What are gluons?", 5
-    )
+    with closing(Library([build_pack(tmp_path / "p.sqlite", ("Force", long), *short)])) as library:
+        found = library.search("What are gluons?", 5)
     assert [passage.title for passage in found] == ["Force"]
 
 
@@ -86,9 +85,9 @@ def test_a_name_outweighs_a_rarer_word(tmp_path: Path) -> None:
         ("Price", "It is worth a lot of money."),
         [("Art", "Mona Lisa in Paris."), ("Anna", "Lisa's friend.")],
     )
-    library = Library([build_pack(tmp_path / "p.sqlite", rare, *names, *others)])
-    assert library.search("How much is lisa worth?", 1)[0].title == "Price"
-    assert library.search("How much is Lisa worth?", 1)[0].title == "Anna"
+    with closing(Library([build_pack(tmp_path / "p.sqlite", rare, *names, *others)])) as library:
+        assert library.search("How much is lisa worth?", 1)[0].title == "Price"
+        assert library.search("How much is Lisa worth?", 1)[0].title == "Anna"
 
 
 def test_several_packs_are_one_collection(tmp_path: Path) -> None:
