@@ -31,6 +31,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+from benchmarks.bench_soak import resident_mb
 from lumos_edge.engine import Sampling
 from lumos_edge.knowledge import splitting
 from lumos_edge.knowledge.article import Article
@@ -171,7 +172,7 @@ def sentence(random: Random, vocabulary: list[str]) -> str:
 
 def search_costs(pack: Path, queries: list[str]) -> dict[str, float]:
     """Processor time of searches in a pack, and by how much they make the process larger."""
-    resident = _resident_mb()
+    resident = resident_mb()
     library = Library([pack])
     costs = []
     for query in queries:
@@ -182,13 +183,8 @@ def search_costs(pack: Path, queries: list[str]) -> dict[str, float]:
     return {
         "search_p50_cpu_ms": round(costs[len(costs) // 2], 2),
         "search_p99_cpu_ms": round(costs[int(0.99 * (len(costs) - 1))], 2),
-        "search_resident_mb": round(_resident_mb() - resident, 1),
+        "search_resident_mb": round(resident_mb() - resident, 1),
     }
-
-
-def _resident_mb() -> float:
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * resource.getpagesize() / 1e6
 
 
 # -- what is found ---------------------------------------------------------------------------------------------------

@@ -39,6 +39,23 @@ def nano_path() -> Path:
     return Store(_REAL_MODELS).pull(find_manifest("nano"))
 
 
+@pytest.fixture
+def exact_attention(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Attention in float32: flash attention rounds otherwise in large batches than token by token, and of two tokens
+    that are nearly alike another may then be chosen."""
+    import llama_cpp
+
+    default = llama_cpp.llama_context_default_params
+
+    def exact() -> Any:
+        params = default()
+        params.flash_attn_type = llama_cpp.LLAMA_FLASH_ATTN_TYPE_DISABLED
+        params.type_k = params.type_v = llama_cpp.GGML_TYPE_F32
+        return params
+
+    monkeypatch.setattr(llama_cpp, "llama_context_default_params", exact)
+
+
 @pytest.fixture(autouse=True, scope="session")
 def _interrupts_arrive() -> None:
     """A shell starts what runs in its background with Ctrl-C ignored, and every process below inherits that."""

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 from unittest import mock
 
-import llama_cpp
 import pytest
 
 from lumos_edge import trajectory
@@ -34,20 +33,6 @@ QUESTIONS = [f"What are {number} and {'beans' * (number % 3)} {number * 7}?" for
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("tiny") / "tiny.gguf"
     return write_bpe_model(path, chat_template=CHAT_TEMPLATE, n_ctx=8192)
-
-
-@pytest.fixture
-def _exact_attention(monkeypatch: pytest.MonkeyPatch) -> None:
-    """See tests/engine/test_parallel.py."""
-    default = llama_cpp.llama_context_default_params
-
-    def exact() -> Any:
-        params = default()
-        params.flash_attn_type = llama_cpp.LLAMA_FLASH_ATTN_TYPE_DISABLED
-        params.type_k = params.type_v = llama_cpp.GGML_TYPE_F32
-        return params
-
-    monkeypatch.setattr(llama_cpp, "llama_context_default_params", exact)
 
 
 Opened = Callable[..., Agent]
@@ -93,7 +78,7 @@ def without_times(found: Trajectory) -> dict[str, Any]:
     return data
 
 
-@pytest.mark.usefixtures("_exact_attention")
+@pytest.mark.usefixtures("exact_attention")
 @pytest.mark.parametrize("formulation", ["onetime", "iterative"])
 @pytest.mark.parametrize("n_parallel", [2, 4])
 def test_the_trajectories_are_those_of_tasks_alone_in_their_order(

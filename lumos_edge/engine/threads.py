@@ -57,9 +57,9 @@ class Speed:
 def measured_speed(model: Model) -> Speed:
     """The fastest thread counts for this model on this machine, and the costs with them.
 
-    From the cache, else measured, at most as long as the time of some 60 tokens, and for each candidate of four short
-    prompts; half of that for a model of 1 GB. What was
-    measured beside other work is kept for an hour only, because it may name too few threads. Raises EngineError.
+    From the cache, else measured: at most the time of some 60 tokens, and for each candidate of four short prompts;
+    half of that for a model of 1 GB. What was measured beside other work is kept for an hour only, because it may name
+    too few threads. Raises EngineError.
     """
     key = f"{model.path.name}:{model.path.stat().st_size}:{os.cpu_count()}"
     file = cache_folder() / "speed.json"

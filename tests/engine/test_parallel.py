@@ -21,6 +21,8 @@ from lumos_edge.errors import Cancelled, ContextWindowExceeded
 from lumos_edge.trajectory import Module
 from tests.engine.tiny import write_adapter, write_bpe_model, write_recurrent_model
 
+pytestmark = pytest.mark.usefixtures("exact_attention")
+
 HEAD: Prompt = (Control("<|im_start|>"), "user\n")
 WORDS = ("beans", "7 rows of corn", "a goal", "Sub", "x", "half of the beans and half of the corn", "?", "12")
 
@@ -28,21 +30,6 @@ WORDS = ("beans", "7 rows of corn", "a goal", "Sub", "x", "half of the beans and
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_bpe_model(tmp_path_factory.mktemp("tiny") / "tiny.gguf")
-
-
-@pytest.fixture(autouse=True)
-def _exact_attention(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Attention in float32: flash attention rounds otherwise in large batches, and of two tokens that are nearly alike
-    another may then be chosen than alone."""
-    default = llama_cpp.llama_context_default_params
-
-    def exact() -> Any:
-        params = default()
-        params.flash_attn_type = llama_cpp.LLAMA_FLASH_ATTN_TYPE_DISABLED
-        params.type_k = params.type_v = llama_cpp.GGML_TYPE_F32
-        return params
-
-    monkeypatch.setattr(llama_cpp, "llama_context_default_params", exact)
 
 
 @pytest.fixture

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 from unittest import mock
 
-import llama_cpp
 import pytest
 
 from lumos_edge.engine import Completion, Control, Grammar, Prompt, Sampling, drained
@@ -16,24 +14,12 @@ from lumos_edge.errors import Cancelled
 from lumos_edge.trajectory import Module
 from tests.engine.tiny import write_adapter, write_bpe_model
 
+pytestmark = pytest.mark.usefixtures("exact_attention")
+
 END = Control("<|im_end|>")
 QUESTIONS = ("7 rows of beans", "7 rows of corn and a goal", "half of the beans", "7 rows of beans")
 PLAN: Grammar = lambda text: None if text else 'start: "Subgoal 1: " /[a-z ]{20,40}/ ";"\n'  # noqa: E731
 ACTIONS: Grammar = lambda text: None if text else 'start: "R1 = " /[a-z]{3,20}/ "(" /[0-9]{1,9}/ ")"\n'  # noqa: E731
-
-
-@pytest.fixture(autouse=True)
-def _exact_attention(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Attention in float32, so that what was evaluated token by token is what it is in one batch."""
-    default = llama_cpp.llama_context_default_params
-
-    def exact() -> Any:
-        params = default()
-        params.flash_attn_type = llama_cpp.LLAMA_FLASH_ATTN_TYPE_DISABLED
-        params.type_k = params.type_v = llama_cpp.GGML_TYPE_F32
-        return params
-
-    monkeypatch.setattr(llama_cpp, "llama_context_default_params", exact)
 
 
 @pytest.fixture
