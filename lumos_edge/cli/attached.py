@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from lumos_edge.cli.options import AgentOptions
+from lumos_edge.cli.options import AgentOptions, open_database
 from lumos_edge.cli.page import PageOptions
 from lumos_edge.cli.questions import Question
 
@@ -41,7 +41,7 @@ class Attached:
         names = tuple(given if kinds == ["knowledge"] and isinstance(given, list) else [given])
         if not all(isinstance(name, str) for name in names):
             raise TypeError(f"{kinds[0]} is a string")
-        if (kinds[0] == "page" and "://" in names[0]) or kinds[0] == "knowledge":
+        if (kinds[0] in ("page", "db") and "://" in names[0]) or kinds[0] == "knowledge":
             return cls(kinds[0], names)
         return cls(kinds[0], (str(folder / names[0]),))
 
@@ -61,12 +61,11 @@ class Attached:
     def open(self, options: AgentOptions, question: str) -> Resource:
         """What the tools work on. Raises what opening it raises."""
         from lumos_edge.pictures import open_picture
-        from lumos_edge.sql.database import Database
 
         if self.kind == "knowledge":
             return options.library(self.names)
         if self.kind == "db":
-            return Database.open(Path(self.names[0]))
+            return open_database(self.names[0])
         if self.kind == "page":
             # Nobody is there to be asked.
             return PageOptions((), False, None, None).open(self.names[0])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import math
 import os
+import re
 import shlex
 import warnings
 from collections.abc import Callable, Sequence
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from lumos_edge.knowledge.online import OnlineWiki
     from lumos_edge.loading import ModelChoice
     from lumos_edge.mcp_tools import McpServer
+    from lumos_edge.sql.database import Database
     from lumos_edge.toolbox import Resource, Tool
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -108,7 +110,12 @@ _OPTIONS = (
         help="The tool pack of the questions: maths, qa, sql, web, shop, vision or your own. Default: what is "
         "attached says, else the model pack.",
     ),
-    click.option("--db", type=_FILE, help="Ask this SQLite file; it is opened read-only."),
+    click.option(
+        "--db",
+        metavar="FILE|URL",
+        help="Ask this database, read-only: a SQLite file, or a URL such as postgresql+psycopg://user@host/name "
+        "(extra sql, and the driver).",
+    ),
     click.option(
         "--knowledge",
         multiple=True,
@@ -161,7 +168,7 @@ class AgentOptions:
     tools: tuple[Path, ...]
     mcp_servers: tuple[str, ...]
     domain: str | None
-    db: Path | None
+    db: str | None
     knowledge: tuple[str, ...]
     online: bool
     own_words: bool
@@ -256,7 +263,7 @@ class AgentOptions:
             del own[name]
         tools = [str(path) for path in self.tools]
         own["mcp_servers"] = list(self.mcp_servers)
-        own["db"] = str(self.db) if self.db else None
+        own["db"] = _without_password(self.db) if self.db else None
         own["domain"] = [str(pack) for pack in choice.tools]
         own["knowledge"] = (
             [str(pack) for pack in _knowledge_packs(self.knowledge)] if "qa" in choice.tools else []
@@ -305,9 +312,7 @@ class AgentOptions:
         )
 
     def _resources(self, choice: ModelChoice) -> list[Resource]:
-        from lumos_edge.sql.database import Database
-
-        resources: list[Resource] = [Database.open(self.db)] if self.db else []
+        resources: list[Resource] = [open_database(self.db)] if self.db else []
         if self.knowledge or self.online or "qa" in choice.tools:
             resources.append(self.library())
         return resources
@@ -336,6 +341,30 @@ def open_library(names: Sequence[str], *, online: bool, may_be_empty: bool = Fal
     library = open_knowledge(packs, _online_wiki() if online else None)
     click.get_current_context().call_on_close(library.close)
     return library
+
+
+def open_database(name: str) -> Database:
+    """The database of a SQLite file, or of a URL as SQLAlchemy has them (`postgresql+psycopg://user@host/name`).
+
+    Raises DatabaseError, and OfflineError for a URL with a host.
+    """
+    from lumos_edge.errors import DatabaseError
+    from lumos_edge.sources import require_network
+    from lumos_edge.sql.database import Database
+
+    if "://" not in name or name.startswith("sqlite:///"):
+        return Database.open(Path(name.removeprefix("sqlite:///")))
+    if ":///" not in name:
+        require_network(f"the database {_without_password(name)}")
+    try:
+        from lumos_edge.sql.server import ServerDatabase
+    except ImportError as error:
+        raise DatabaseError(f"a database by its URL needs the extra sql: {error}") from error
+    return ServerDatabase.connect(name)
+
+
+def _without_password(name: str) -> str:
+    return re.sub(r"(://[^:/@]*):[^/]*@", r"\1:***@", name)
 
 
 def _knowledge_packs(names: Sequence[str]) -> list[Path]:

@@ -12,6 +12,7 @@ import math
 import sqlite3
 import sys
 from contextlib import closing
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,7 @@ _INTERRUPTED = "interrupted"
 class Database(Language):
     """A database that is asked; a schema without a file stands for one in a replay."""
 
-    wanted = "a database: --db FILE"
+    wanted = "a database: --db FILE|URL"
 
     def __init__(self, schema: Schema, path: Path | None = None) -> None:
         self.schema = schema
@@ -114,7 +115,7 @@ class Database(Language):
             if str(error) == _INTERRUPTED:
                 raise ToolTimeout(f"the query took longer than {timeout_s:g} s") from error
             raise ToolError(f"the query failed: {error}") from error
-        rows = tuple(tuple(map(_cell, row)) for row in found[:max_rows])
+        rows = tuple(tuple(map(cell, row)) for row in found[:max_rows])
         return Rows(columns, rows, len(found) > max_rows)
 
 
@@ -128,12 +129,15 @@ def _open(path: Path) -> sqlite3.Connection:
     return connection
 
 
-def _cell(value: object) -> Cell:
-    if isinstance(value, bytes):
+def cell(value: object) -> Cell:
+    """A value of a row as a result holds it: numbers, texts and NULL; what else drivers give becomes a text."""
+    if isinstance(value, (bytes, memoryview)):
         return f"<{len(value):,} bytes>"
+    if isinstance(value, Decimal):
+        return int(value) if value.is_finite() and value == value.to_integral_value() else cell(float(value))
     if isinstance(value, float):
         return value if math.isfinite(value) else str(value)
-    if isinstance(value, str) and len(value) > MAX_CELL:
-        return value[:MAX_CELL] + "..."
-    assert value is None or isinstance(value, (int, str))
-    return value
+    if value is None or isinstance(value, int):
+        return value if value is None else int(value)
+    text = str(value)
+    return text if len(text) <= MAX_CELL else text[:MAX_CELL] + "..."

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import re
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TypeAlias
 
 from lumos_edge.errors import DatabaseError
 from lumos_edge.sql.guard import is_internal
 from lumos_edge.sql.names import is_speakable, quote
 from lumos_edge.sql.schema import Column, Reference, Schema, Table
+
+ForeignKey: TypeAlias = tuple[str, str, str, str]
+"""A table and its column, and the table and the column that it refers to."""
 
 MAX_TABLES = 200
 MAX_COLUMNS = 5000
@@ -19,16 +23,26 @@ MAX_COLUMNS = 5000
 def read_schema(connection: sqlite3.Connection) -> Schema:
     """Tables and views in the order of their definition. Raises DatabaseError, sqlite3.Error."""
     names = _table_names(connection)
-    if len(names) > MAX_TABLES:
-        raise DatabaseError(f"the database has {len(names):,} tables, at most {MAX_TABLES} are taken")
+    check_n_tables(len(names))
     found = [Table(name, tuple(_columns(connection, name))) for name in names]
+    return speakable_schema(found, (key for name in names for key in _references(connection, name)))
+
+
+def check_n_tables(n_tables: int) -> None:
+    """Raise DatabaseError for more than are taken."""
+    if n_tables > MAX_TABLES:
+        raise DatabaseError(f"the database has {n_tables:,} tables, at most {MAX_TABLES} are taken")
+
+
+def speakable_schema(found: Sequence[Table], keys: Iterable[ForeignKey]) -> Schema:
+    """What of tables and foreign keys can be named in a statement. Raises DatabaseError for too many columns."""
     n_columns = sum(len(table.columns) for table in found)
     if n_columns > MAX_COLUMNS:
         raise DatabaseError(f"the database has {n_columns:,} columns, at most {MAX_COLUMNS:,} are taken")
     tables = tuple(table for table in map(_speakable, found) if table)
     n_left_out = n_columns - sum(len(table.columns) for table in tables)
     named = Schema(tables, (), n_left_out)
-    references = (_known(named, *key) for table in tables for key in _references(connection, table.name))
+    references = (_known(named, *key) for key in keys)
     return Schema(tables, tuple(reference for reference in references if reference), n_left_out)
 
 
@@ -48,15 +62,19 @@ def _columns(connection: sqlite3.Connection, table: str) -> Iterator[Column]:
     # Hidden is 1 for what only a virtual table has, 2 and 3 for generated columns.
     for _, name, kind, _, _, _, hidden in connection.execute(f"PRAGMA table_xinfo({quote(table)})"):
         if hidden != 1:
-            yield Column(name, kind if is_speakable(kind) else "")
+            yield Column(name, kind)
 
 
 def _speakable(table: Table) -> Table | None:
-    columns = tuple(column for column in table.columns if is_speakable(column.name))
+    columns = tuple(
+        Column(column.name, column.type if is_speakable(column.type) else "")
+        for column in table.columns
+        if is_speakable(column.name)
+    )
     return Table(table.name, columns) if columns and is_speakable(table.name) else None
 
 
-def _references(connection: sqlite3.Connection, table: str) -> Iterator[tuple[str, str, str, str]]:
+def _references(connection: sqlite3.Connection, table: str) -> Iterator[ForeignKey]:
     """The table's foreign keys of one column; without a named target column it is the target's primary key."""
     keys = connection.execute(f"PRAGMA foreign_key_list({quote(table)})").fetchall()
     for number, _, target, column, target_column, *_ in keys:

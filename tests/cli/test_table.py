@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from fractions import Fraction
-from pathlib import Path
 
 from lumos_edge.cli.table import answer_text
 from lumos_edge.values import Number, Rows
-from tests.cli.conftest import MODEL, Command, error_line
 
 
 def test_rows_are_a_table_and_a_single_cell_is_bare() -> None:
@@ -30,9 +28,3 @@ def test_a_cell_does_not_control_the_terminal() -> None:
     assert "\x1b" not in text
     assert "\u202e" not in text
     assert len(text.splitlines()) == 3
-
-
-def test_a_missing_database_is_one_line(run: Command, tiny: Path, tmp_path: Path) -> None:
-    done = run("ask", *MODEL, tiny, "--db", tmp_path / "no.sqlite", "How many?")
-    assert done.returncode == 3
-    assert "there is no database file" in error_line(done)
