@@ -13,7 +13,7 @@ from lumos_edge.templates import PromptTemplate, keep_planning
 from lumos_edge.toolbox import Toolbox
 from lumos_edge.trajectory import Formulation, Step, Subgoal, Task, TextPiece
 
-_SUBGOAL = re.compile(r"Subgoal (\d+): ([^;\n]+)")
+_HEAD = re.compile(r";?\s*\bSubgoal (\d+): ")
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Planner:
     ) -> Generator[TextPiece, None, tuple[tuple[Subgoal, ...], Completion]]:
         """All the subgoals at once (onetime formulation)."""
         completion = yield from self._complete(task, (), "onetime", plan_grammar(max_subgoals))
-        return read_subgoals(completion.text), completion
+        return read_subgoals(completion.text)[:max_subgoals], completion
 
     def next_subgoal(
         self, task: Task, steps: Sequence[Step]
@@ -54,8 +54,15 @@ class Planner:
 
 
 def read_subgoals(text: str) -> tuple[Subgoal, ...]:
-    """The subgoals of a planner's text; raises ActionError when it has none."""
-    subgoals = tuple(Subgoal(int(number), words.strip()) for number, words in _SUBGOAL.findall(text))
-    if not subgoals:
+    """The subgoals of a planner's text; raises ActionError when it has none.
+
+    A small model may end one with a full stop and write the next one's head into it: that is read as the next one,
+    and those behind it are numbered on.
+    """
+    heads = list(_HEAD.finditer(text))
+    ends = [head.start() for head in heads[1:]] + [len(text)]
+    bodies = [text[head.end() : end].strip() for head, end in zip(heads, ends, strict=True)]
+    words = [body for body in bodies if body]
+    if not words:
         raise ActionError(f"expected 'Subgoal 1: ...' from the planner, found {text!r}")
-    return subgoals
+    return tuple(Subgoal(number, body) for number, body in enumerate(words, int(heads[0][1])))

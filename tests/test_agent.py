@@ -72,6 +72,19 @@ def test_onetime_is_two_completions() -> None:
     assert "Subgoal 2: Calculate the rows of beans." in engine.prompt_text()
 
 
+def test_a_subgoal_written_into_another_is_one_of_its_own() -> None:
+    engine = ScriptedEngine(
+        "Subgoal 1: Calculate the rows by 3 * 40. Subgoal 2: Halve them.; Subgoal 2: Subtract the result of Subgoal 1.",
+        "R1 = Calculator(3 * 40); R2 = Calculator(R1 / 2); R3 = Calculator(R1 - R2)",
+    )
+    trajectory = agent(engine, "onetime").ask(TASK)
+    assert [str(subgoal) for subgoal in trajectory.steps[0].subgoals] == [
+        "Subgoal 1: Calculate the rows by 3 * 40.",
+        "Subgoal 2: Halve them.",
+        "Subgoal 3: Subtract the result of Subgoal 1.",
+    ]
+
+
 def test_iterative_is_two_completions_for_a_subgoal_and_one_to_stop() -> None:
     engine = ScriptedEngine(
         "Subgoal 1: Calculate the number of rows.",
