@@ -12,7 +12,6 @@ from lumos_edge.cli.convert import dry_run_option, echo_peak_memory, only_writer
 from lumos_edge.conversion.calibration import calibrate
 from lumos_edge.conversion.importance import read_importance
 from lumos_edge.conversion.quantization import FILE_TYPES, Quantization, measure, quantize
-from lumos_edge.engine import Control
 from lumos_edge.engine.recorded import Recorded
 from lumos_edge.errors import ConversionError
 
@@ -124,7 +123,7 @@ def _text(line: object) -> str:
     if line["record"] != "completion":
         return ""
     recorded = Recorded.read_json(line)
-    prompt = (piece.text if isinstance(piece, Control) else piece for piece in recorded.prompt)
+    prompt = (piece if isinstance(piece, str) else piece.text for piece in recorded.prompt)
     return "".join(prompt) + recorded.completion.text
 
 

@@ -10,15 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lumos_edge.errors import PictureError
+from lumos_edge.images import check_image
 from lumos_edge.toolbox import Resource
 from lumos_edge.trajectory import Task
 
 _SHOWS = "The image shows the following contents: "
 _MAX_CAPTION = 4000
-
-_SIGNATURES = re.compile(
-    rb"\x89PNG\r\n\x1a\n|\xff\xd8\xff|GIF8[79]a|BM.{4}\x00{4}|RIFF.{4}WEBP|II\*\x00|MM\x00\*", re.DOTALL
-)
 
 
 @dataclass(frozen=True)
@@ -36,7 +33,7 @@ def open_picture(path: Path, question: str) -> tuple[Picture, Task]:
     The caption is what the question says after `The image shows the following contents: `, or the text in a file
     beside the picture (`photo.jpg.txt` or `photo.txt`). Raises PictureError.
     """
-    _check_picture(path)
+    check_image(path)
     asked, _, caption = question.partition(_SHOWS)
     caption = " ".join((caption or _sidecar(path)).split())
     if len(caption) > _MAX_CAPTION:
@@ -44,16 +41,6 @@ def open_picture(path: Path, question: str) -> tuple[Picture, Task]:
             f"the caption of {path} has {len(caption):,} characters, at most {_MAX_CAPTION:,} are read"
         )
     return Picture(caption), Task(f"{asked.strip()} {_SHOWS}{caption}")
-
-
-def _check_picture(path: Path) -> None:
-    try:
-        with path.open("rb") as file:
-            start = file.read(16)
-    except OSError as error:
-        raise PictureError(f"{path} cannot be read: {error.strerror}") from error
-    if not _SIGNATURES.match(start):
-        raise PictureError(f"{path} is no picture: expected PNG, JPEG, GIF, WebP, BMP or TIFF")
 
 
 def _sidecar(path: Path) -> str:

@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lumos_edge.engine import Completion, Control
+from lumos_edge.engine import Completion
 from lumos_edge.engine.recorded import Recorded
 from lumos_edge.errors import TraceError
 from lumos_edge.trace import Trace
@@ -47,9 +47,9 @@ class Row:
 
     @property
     def prompt(self) -> list[tuple[str, bool]]:
-        """The prompt's pieces, each with whether it is a control token."""
+        """The prompt's pieces, each with whether it is a control token or a picture."""
         pieces = self.recorded.prompt if self.recorded else ()
-        return [(piece.text, True) if isinstance(piece, Control) else (piece, False) for piece in pieces]
+        return [(piece, False) if isinstance(piece, str) else (piece.text, True) for piece in pieces]
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ LAYERS = (
     "runs",
     "resources",
     "locks",
+    "images",
     "knowledge.passage",
     "maths/*",
     "quantities",

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lumos_edge.engine import Control, Sampling
+from lumos_edge.engine import Control, Prompt, Sampling
 from lumos_edge.engine.llama import LlamaEngine
 from lumos_edge.errors import ContextWindowExceeded
 from lumos_edge.grammar import choice_grammar, line_grammar, span_grammar
@@ -212,13 +212,13 @@ class _Brief:
     def __init__(self, chat: ChatTemplate) -> None:
         self._template = FewshotTemplate(chat)
 
-    def reader(self, reading: Reading) -> tuple[str | Control, ...]:
+    def reader(self, reading: Reading) -> Prompt:
         return self._last_turn(self._template.reader(reading))
 
-    def choice(self, choosing: Choosing) -> tuple[str | Control, ...]:
+    def choice(self, choosing: Choosing) -> Prompt:
         return self._last_turn(self._template.choice(choosing))
 
-    def _last_turn(self, prompt: tuple[str | Control, ...]) -> tuple[str | Control, ...]:
+    def _last_turn(self, prompt: Prompt) -> Prompt:
         turns = [index for index, piece in enumerate(prompt) if piece == Control("<|im_start|>")]
         return prompt[turns[-1] :]
 

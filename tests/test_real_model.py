@@ -147,4 +147,5 @@ def test_prompts_become_the_publishers_tokens(engine: LlamaEngine, nano_path: Pa
                     publisher.id_to_token(t) for t in engine.model.tokenize(piece.text, control=True)
                 ]
             else:
+                assert isinstance(piece, str)
                 assert engine.model.tokenize(piece) == publisher.encode(piece, add_special_tokens=False).ids

@@ -71,7 +71,7 @@ def prompt_tokens(prompt: Prompt, model: Model) -> tuple[int, ...]:
     for piece in prompt:
         if isinstance(piece, Control):
             tokens += model.tokenize(piece.text, control=True)
-        else:
+        elif isinstance(piece, str):  # planner and grounder are shown no pictures
             tokens += model.tokenize(piece, starts_text=starts_text)
         starts_text = isinstance(piece, Control)
     return tuple(tokens)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Generator
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, Protocol, TypeAlias
 
+from lumos_edge.images import Image
 from lumos_edge.trajectory import Module, TextPiece
 
 PINNED_BINDING = "0.3.36"
@@ -31,9 +32,10 @@ class Control:
     text: str
 
 
-Prompt: TypeAlias = tuple[str | Control, ...]
-"""A conversation in pieces. Each plain piece is tokenized by itself, so a template cuts only where the publisher's
-tokenizer cuts too: at control tokens, and where a module's own completion begins and ends."""
+Prompt: TypeAlias = tuple[str | Control | Image, ...]
+"""A conversation in pieces: text, control tokens, and pictures for weights that see. Each plain piece is tokenized by
+itself, so a template cuts only where the publisher's tokenizer cuts too: at control tokens and pictures, and where a
+module's own completion begins and ends."""
 
 Grammar: TypeAlias = Callable[[str], str | None]
 """From the text decoded so far to the Lark text that the next part must match; None when the completion is whole.

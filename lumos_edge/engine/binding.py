@@ -16,7 +16,8 @@ import functools
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -48,8 +49,8 @@ class _Log:
         self._lines: deque[str] = deque(maxlen=20)
         self._open = False
         # ctypes does not keep the callback alive, so this object does.
-        self._callback = lib.llama_log_callback(self._receive)
-        lib.llama_log_set(self._callback, ctypes.c_void_p(0))
+        self.callback = lib.llama_log_callback(self._receive)
+        lib.llama_log_set(self.callback, ctypes.c_void_p(0))
 
     def _receive(self, level: int, text: bytes, _user_data: object) -> None:
         line = text.decode("utf-8", "replace").strip()
@@ -304,23 +305,100 @@ class _GgufParams(ctypes.Structure):
 
 
 def _has_tensor(path: Path, name: str) -> bool:
-    """Whether a GGUF file lists a tensor; False for a file that cannot be read, which llama.cpp then refuses.
+    """Whether a GGUF file lists a tensor; False for a file that cannot be read, which llama.cpp then refuses."""
+    try:
+        with GgufFile.opened(path) as file:
+            return file.has_tensor(name)
+    except ModelLoadError:
+        return False
+
+
+class GgufFile:
+    """What a GGUF file says of itself, read by the parser that llama.cpp itself uses.
 
     Cost: reads the metadata, for a base model with its vocabulary some 0.1 s.
     """
-    gguf = load_shared_library("ggml-base", _ggml.libggml_base_path)  # the parser that llama.cpp itself uses
-    gguf.gguf_init_from_file.argtypes = [ctypes.c_char_p, _GgufParams]
-    gguf.gguf_init_from_file.restype = ctypes.c_void_p
-    gguf.gguf_find_tensor.argtypes = [ctypes.c_void_p, ctypes.c_char_p]
-    gguf.gguf_find_tensor.restype = ctypes.c_int64
-    gguf.gguf_free.argtypes = [ctypes.c_void_p]
-    file = gguf.gguf_init_from_file(os.fsencode(path), _GgufParams(no_alloc=True))
-    if not file:
-        return False
-    try:
-        return bool(gguf.gguf_find_tensor(file, name.encode()) >= 0)
-    finally:
-        gguf.gguf_free(file)
+
+    def __init__(self, handle: int) -> None:
+        self._handle = handle
+
+    @classmethod
+    @contextmanager
+    def opened(cls, path: Path) -> Iterator[GgufFile]:
+        """The file while it is looked at; raises ModelLoadError for what is none."""
+        _check_gguf(path)
+        LOG.clear()
+        handle = _gguf().gguf_init_from_file(os.fsencode(path), _GgufParams(no_alloc=True))
+        if not handle:
+            raise ModelLoadError(f"{path} cannot be read: {LOG.last()}")
+        try:
+            yield cls(handle)
+        finally:
+            _gguf().gguf_free(handle)
+
+    def has_tensor(self, name: str) -> bool:
+        """Whether the file lists a tensor."""
+        return bool(_gguf().gguf_find_tensor(self._handle, name.encode()) >= 0)
+
+    def text(self, key: str) -> str | None:
+        """A value that is a text."""
+        index = self._find(key, _GGUF_STRING)
+        return (
+            None
+            if index < 0
+            else str(_gguf().gguf_get_val_str(self._handle, index).decode("utf-8", "replace"))
+        )
+
+    def flag(self, key: str) -> bool:
+        """A value that is true or false; False where there is none."""
+        index = self._find(key, _GGUF_BOOL)
+        return index >= 0 and bool(_gguf().gguf_get_val_bool(self._handle, index))
+
+    def count(self, key: str) -> int:
+        """A value that is a number of 32 bits without a sign; 0 where there is none."""
+        index = self._find(key, _GGUF_UINT32)
+        return int(_gguf().gguf_get_val_u32(self._handle, index)) if index >= 0 else 0
+
+    def end_of_tensors(self) -> int:
+        """How many bytes the file has when it is whole."""
+        gguf, handle = _gguf(), self._handle
+        ends = (
+            gguf.gguf_get_tensor_offset(handle, index) + gguf.gguf_get_tensor_size(handle, index)
+            for index in range(gguf.gguf_get_n_tensors(handle))
+        )
+        return int(gguf.gguf_get_data_offset(handle)) + max(ends, default=0)
+
+    def _find(self, key: str, kind: int) -> int:
+        """The index of a key whose value is of that kind, below 0 for none: reading another kind aborts the process."""
+        index = int(_gguf().gguf_find_key(self._handle, key.encode()))
+        return index if index >= 0 and _gguf().gguf_get_kv_type(self._handle, index) == kind else -1
+
+
+_GGUF_UINT32, _GGUF_BOOL, _GGUF_STRING = 4, 7, 8  # enum gguf_type, gguf.h
+
+
+@functools.cache
+def _gguf() -> Any:
+    """The functions of gguf.h, which the binding has not declared."""
+    gguf = load_shared_library("ggml-base", _ggml.libggml_base_path)
+    handle, index = ctypes.c_void_p, ctypes.c_int64
+    for name, arguments, result in (
+        ("gguf_init_from_file", [ctypes.c_char_p, _GgufParams], handle),
+        ("gguf_free", [handle], None),
+        ("gguf_find_key", [handle, ctypes.c_char_p], index),
+        ("gguf_get_kv_type", [handle, index], ctypes.c_int),
+        ("gguf_get_val_str", [handle, index], ctypes.c_char_p),
+        ("gguf_get_val_u32", [handle, index], ctypes.c_uint32),
+        ("gguf_get_val_bool", [handle, index], ctypes.c_bool),
+        ("gguf_find_tensor", [handle, ctypes.c_char_p], index),
+        ("gguf_get_n_tensors", [handle], index),
+        ("gguf_get_data_offset", [handle], ctypes.c_size_t),
+        ("gguf_get_tensor_offset", [handle, index], ctypes.c_size_t),
+        ("gguf_get_tensor_size", [handle, index], ctypes.c_size_t),
+    ):
+        function = getattr(gguf, name)
+        function.argtypes, function.restype = arguments, result
+    return gguf
 
 
 def _split(content: memoryview) -> list[bytes]:

@@ -6,7 +6,8 @@ import ctypes
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from itertools import groupby
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import llama_cpp as lib
 import numpy as np
@@ -14,6 +15,9 @@ import numpy.typing as npt
 
 from lumos_edge.engine.binding import LOG, Adapter, CancelFlag, Model
 from lumos_edge.errors import Cancelled, EngineError
+
+if TYPE_CHECKING:
+    from lumos_edge.engine.vision import Vision
 
 N_BATCH = 256
 """Tokens of one llama_decode call: a cancelled prefill stops within one batch, and Metal checks only between them."""
@@ -35,7 +39,10 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class _Entry:
-    """One token of a batch: whose it is, where it stands, and whether its logits are wanted."""
+    """One token of a batch: whose it is, where it stands, and whether its logits are wanted.
+
+    A number below 0 stands for an embedding of a picture (see `vision`).
+    """
 
     sequence: int
     position: int
@@ -61,6 +68,7 @@ class Context:
     n_sequences: int = 1
     n_cells: int = 0
     adapter: Adapter | None = None
+    vision: Vision | None = None
     tokens: list[list[int]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -80,13 +88,16 @@ class Context:
             lib.llama_set_adapters_lora(self.handle, adapters, 1, (ctypes.c_float * 1)(1.0))
         self.memory = lib.llama_get_memory(self.handle)
         self.tokens = [[] for _ in range(self.n_sequences)]
-        self._batch = lib.llama_batch_init(N_BATCH, 0, 1)
-        for row in range(N_BATCH):
-            self._batch.n_seq_id[row] = 1
+        self._batch = _new_batch(0)
+        self._picture_batch = (
+            _new_batch(lib.llama_model_n_embd_inp(self.model.handle)) if self.vision else None
+        )
 
     def close(self) -> None:
         """Free the cache and the buffers."""
         lib.llama_batch_free(self._batch)
+        if self._picture_batch:
+            lib.llama_batch_free(self._picture_batch)
         lib.llama_free(self.handle)
 
     def set_n_threads(self, n_decode: int, n_prefill: int) -> None:
@@ -140,14 +151,13 @@ class Context:
         # All rows have to come out of one call, so what has none goes first.
         entries = sorted(self._entries(evaluations), key=lambda entry: entry.is_wanted)
         n_rows = sum(entry.is_wanted for entry in entries)
-        begin = 0
-        for size in _batch_sizes(len(entries), n_rows):
-            self._decode(entries[begin : begin + size])
-            begin += size
-        wanted = [entry.sequence for entry in entries[len(entries) - size :]]
+        batches = list(_batches(entries, n_rows))
+        for batch in batches:
+            self._decode(batch)
         rows: dict[int, Rows] = {sequence: [] for sequence in evaluations}
-        for index in range(size - n_rows, size):
-            rows[wanted[index]].append(self._row(index))
+        for index, entry in enumerate(batches[-1]):
+            if entry.is_wanted:
+                rows[entry.sequence].append(self._row(index))
         return rows
 
     def _entries(self, evaluations: Mapping[int, Evaluation]) -> Iterator[_Entry]:
@@ -157,10 +167,9 @@ class Context:
                 yield _Entry(sequence, evaluation.n_kept + index, token, index >= first_wanted)
 
     def _decode(self, entries: list[_Entry]) -> None:
-        batch = self._batch
+        batch = self._filled(entries)
         batch.n_tokens = len(entries)
         for row, entry in enumerate(entries):
-            batch.token[row] = entry.token
             batch.pos[row] = entry.position
             batch.seq_id[row][0] = entry.sequence
             batch.logits[row] = entry.is_wanted
@@ -180,6 +189,19 @@ class Context:
             raise Cancelled("cancelled")
         raise EngineError(f"llama_decode failed with {code}: {LOG.last()}")
 
+    def _filled(self, entries: list[_Entry]) -> Any:
+        """The batch with these tokens, or with these embeddings of a picture. Raises Cancelled."""
+        numbers = [entry.token for entry in entries]
+        if numbers[0] >= 0:
+            for row, number in enumerate(numbers):
+                self._batch.token[row] = number
+            return self._batch
+        assert self.vision
+        assert self._picture_batch
+        embeddings = self.vision.embeddings(numbers, self.flag)
+        ctypes.memmove(self._picture_batch.embd, embeddings.ctypes.data, embeddings.nbytes)
+        return self._picture_batch
+
     def _row(self, index: int) -> Row:
         pointer = lib.llama_get_logits_ith(self.handle, index)
         return np.ctypeslib.as_array(pointer, shape=(self.model.n_vocab,))
@@ -191,6 +213,24 @@ def n_common(first: list[int], second: list[int]) -> int:
     if first[:n_most] == second[:n_most]:
         return n_most
     return next(index for index in range(n_most) if first[index] != second[index])
+
+
+def _new_batch(n_embd: int) -> Any:
+    """A batch of tokens (0), or of embeddings of that width."""
+    batch = lib.llama_batch_init(N_BATCH, n_embd, 1)
+    for row in range(N_BATCH):
+        batch.n_seq_id[row] = 1
+    return batch
+
+
+def _batches(entries: list[_Entry], n_rows: int) -> Iterator[list[_Entry]]:
+    """Batches in their order, embeddings apart from tokens; the last one has all the rows."""
+    runs = [list(run) for _, run in groupby(entries, key=lambda entry: entry.token < 0)]
+    for run in runs:
+        begin = 0
+        for size in _batch_sizes(len(run), n_rows if run is runs[-1] else 0):
+            yield run[begin : begin + size]
+            begin += size
 
 
 def _batch_sizes(n_tokens: int, n_rows: int) -> Iterator[int]:

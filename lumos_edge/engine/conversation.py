@@ -51,8 +51,10 @@ class Conversation:
         started = time.perf_counter()
         n_cached, n_computed = self._reuse(tokens)
         prefix_s = time.perf_counter() - started
-        digest = zlib.crc32(np.asarray(tokens, dtype=np.int32).tobytes())
-        drafts = Drafts(self.acceptance, tokens) if self.acceptance else None
+        # Of a picture's numbers the low half: they follow from its content.
+        digest = zlib.crc32(np.asarray(tokens, dtype=np.int64).astype(np.int32).tobytes())
+        text = [token for token in tokens if token >= 0]
+        drafts = Drafts(self.acceptance, text) if self.acceptance else None
         decoding = Decoding(self.vocabulary, tokens, n_cached, Sampler(sampling, digest), drafts)
         completion = yield from decoding.steps(grammar, max_tokens)
         written = self.vocabulary.text_tokens(completion.text, decoding.written)

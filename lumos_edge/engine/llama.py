@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lumos_edge.engine import Completion, Grammar, Prompt, Sampling
 from lumos_edge.engine.binding import Adapter, CancelFlag, Model
@@ -23,15 +24,18 @@ from lumos_edge.errors import AdapterMismatch, EngineError, ModelLoadError
 from lumos_edge.resources import cache_folder
 from lumos_edge.trajectory import Module
 
+if TYPE_CHECKING:
+    from lumos_edge.engine.vision import Vision
+
 
 class LlamaEngine:
     """An `Engine` on a GGUF file, or on a loaded model that several engines share.
 
     One completion runs at a time; calls from other threads wait for their turn. `adapters` maps a module to its LoRA
-    file; modules without one run the base model. `n_ctx` tokens is the context window of each module; 0 takes what the
-    model was trained with, 4,096 at most. `n_threads` 0 measures what is fastest, once for each model, and gives way
-    while the machine is busy. `has_drafts` False evaluates nothing on a guess, which only a comparison wants. Raises
-    ModelLoadError, AdapterMismatch, EngineError.
+    file; modules without one run the base model. With a `projector` (an mmproj file) prompts may hold pictures. `n_ctx`
+    tokens is the context window of each module; 0 takes what the model was trained with, 4,096 at most. `n_threads` 0
+    measures what is fastest, once for each model, and gives way while the machine is busy. `has_drafts` False evaluates
+    nothing on a guess, which only a comparison wants. Raises ModelLoadError, AdapterMismatch, EngineError.
     """
 
     def __init__(
@@ -39,6 +43,7 @@ class LlamaEngine:
         model: Path | Model,
         *,
         adapters: Mapping[Module, Path] | None = None,
+        projector: Path | None = None,
         n_ctx: int = 0,
         n_threads: int = 0,
         has_drafts: bool = True,
@@ -56,6 +61,7 @@ class LlamaEngine:
         self._gives_way = not n_threads
         try:
             self.adapters = {module: self._adapter(module, file) for module, file in (adapters or {}).items()}
+            self.vision = self._vision(projector) if projector else None
         except EngineError:
             self.model.close()
             raise
@@ -75,6 +81,11 @@ class LlamaEngine:
         if trained and trained != module:
             raise AdapterMismatch(f"{file} was trained as the {trained}, here it would be the {module}")
         return adapter
+
+    def _vision(self, projector: Path) -> Vision:
+        from lumos_edge.engine.vision import Vision
+
+        return Vision(self.model, projector, self._pace.n_threads_prefill)
 
     def set_prefix(
         self, module: Module, prompts: Sequence[Prompt], *, continues: Module | None = None
@@ -130,6 +141,8 @@ class LlamaEngine:
             self._conversations.clear()
             for context in [*self._contexts]:
                 self.free(context)
+            if self.vision:
+                self.vision.close()
             self.model.close()
 
     # -- contexts ---------------------------------------------------------------------------------------------------
@@ -161,6 +174,7 @@ class LlamaEngine:
             n_sequences=n_sequences,
             n_cells=n_cells,
             adapter=self.adapters.get(module),
+            vision=self.vision,
         )
         context.set_n_threads(self._pace.n_threads, self._pace.n_threads_prefill)
         self._contexts.append(context)
@@ -175,7 +189,7 @@ class LlamaEngine:
             self._vocabulary,
             context,
             sequence,
-            PieceTokens(self.model),
+            PieceTokens(self.model, self.vision),
             self._prefixes.get(module, []),
             PrefixStates(cache_folder() / "prefixes", weights, [self.n_ctx]),
             Acceptance(self.speed.costs) if has_drafts else None,

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections import defaultdict, deque
 from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from lumos_edge.engine import Completion, Control, Engine, Grammar, Prompt, Sampling
 from lumos_edge.errors import TraceError
+from lumos_edge.images import Image
 from lumos_edge.trajectory import Module
 
 
@@ -21,17 +23,27 @@ class Recorded:
     completion: Completion
 
     def write_json(self) -> dict[str, Any]:
-        """As JSON data; control tokens are objects, plain text strings."""
-        prompt = [{"control": piece.text} if isinstance(piece, Control) else piece for piece in self.prompt]
+        """As JSON data; control tokens and pictures are objects, plain text strings."""
+        prompt = [piece if isinstance(piece, str) else _object(piece) for piece in self.prompt]
         return {"module": self.module, "prompt": prompt, "completion": self.completion.write_json()}
 
     @classmethod
     def read_json(cls, data: dict[str, Any]) -> Recorded:
         """The inverse of `write_json`; raises KeyError or TypeError for other data."""
-        prompt = tuple(
-            piece if isinstance(piece, str) else Control(piece["control"]) for piece in data["prompt"]
-        )
+        prompt = tuple(piece if isinstance(piece, str) else _piece(piece) for piece in data["prompt"])
         return cls(data["module"], prompt, Completion(**data["completion"]))
+
+
+def _object(piece: Control | Image) -> dict[str, str]:
+    if isinstance(piece, Control):
+        return {"control": piece.text}
+    return {"picture": str(piece.path), "sha256": piece.sha256}
+
+
+def _piece(data: dict[str, str]) -> Control | Image:
+    if "control" in data:
+        return Control(data["control"])
+    return Image(data["sha256"], Path(data["picture"]))
 
 
 class RecordingEngine:

@@ -22,7 +22,8 @@ from lumos_edge.engine import Completion, Control, Grammar, Prompt, Sampling
 from lumos_edge.engine.constraint import Constraint, GrammarCache
 from lumos_edge.engine.gbnf import gbnf
 from lumos_edge.engine.http_client import HttpClient
-from lumos_edge.errors import GrammarError, ServerError
+from lumos_edge.errors import EngineError, GrammarError, ServerError
+from lumos_edge.images import Image
 from lumos_edge.templates import MAYBE_CONTROL
 from lumos_edge.trajectory import MODULES, Module
 
@@ -165,6 +166,8 @@ class RemoteEngine:
             return f"%llguidance {{}}\n{lark}"  # for a llama-server that was built with it
 
     def _encoded(self, module: Module, prompt: Prompt) -> str | list[int]:
+        if any(isinstance(piece, Image) for piece in prompt):
+            raise EngineError("pictures are looked at on this machine alone, not on a server")
         if self.kind == "text":
             return "".join(_as_text(prompt))
         name = self.models[module]
@@ -172,7 +175,7 @@ class RemoteEngine:
         for piece in prompt:
             if isinstance(piece, Control):
                 ids += self._control_id(name, piece.text)
-            else:
+            elif isinstance(piece, str):
                 ids += self._plain_ids(name, piece)
         return list(ids)
 

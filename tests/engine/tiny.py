@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import gguf
@@ -27,17 +27,29 @@ def write_bpe_model(
     metadata: Mapping[str, str] | None = None,
     seed: int = 7,
     is_tied: bool = False,
+    more_control: Sequence[str] = (),
 ) -> Path:
     """A LLaMA with a byte-level BPE vocabulary: control tokens, 256 bytes, and a few merges.
 
     `is_tied`: its output is its embedding.
     """
-    merges = ["S u", "Su b", "g o", "go a", "goa l", "Sub goal", "R 1", "( 1"]
-    tokens = [*CONTROL, *_BYTES, *(merge.replace(" ", "") for merge in merges)]
+    merges = [
+        "S u",
+        "Su b",
+        "g o",
+        "go a",
+        "goa l",
+        "Sub goal",
+        "R 1",
+        "( 1",
+        *(["Ċ Ċ"] if more_control else []),
+    ]
+    control = [*CONTROL, *more_control]
+    tokens = [*control, *_BYTES, *(merge.replace(" ", "") for merge in merges)]
     writer = _writer(path, len(tokens), n_ctx)
     for key, value in (metadata or {}).items():
         writer.add_string(key, value)
-    _add_byte_vocabulary(writer, tokens, merges)
+    _add_byte_vocabulary(writer, tokens, merges, len(control))
     if chat_template:
         writer.add_chat_template(chat_template)
     return _finish(writer, path, len(tokens), seed, is_tied=is_tied)
@@ -61,7 +73,7 @@ def write_recurrent_model(path: Path) -> Path:
         (writer.add_layer_norm_rms_eps, 1e-5),
     ):
         add(value)
-    _add_byte_vocabulary(writer, tokens, ["g o"])
+    _add_byte_vocabulary(writer, tokens, ["g o"], len(CONTROL))
     random = np.random.default_rng(7)
     shapes: dict[str, tuple[int, ...]] = dict.fromkeys(
         ("token_embd.weight", "output.weight"), (len(tokens), N_EMBD)
@@ -141,11 +153,13 @@ def _writer(path: Path, n_vocab: int, n_ctx: int) -> gguf.GGUFWriter:
     return writer
 
 
-def _add_byte_vocabulary(writer: gguf.GGUFWriter, tokens: list[str], merges: list[str]) -> None:
+def _add_byte_vocabulary(
+    writer: gguf.GGUFWriter, tokens: list[str], merges: list[str], n_control: int
+) -> None:
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre("gpt-2")
     writer.add_token_list(tokens)
-    writer.add_token_types([3] * len(CONTROL) + [1] * (len(tokens) - len(CONTROL)))
+    writer.add_token_types([3] * n_control + [1] * (len(tokens) - n_control))
     writer.add_token_merges(merges)
     writer.add_bos_token_id(0)
     writer.add_eos_token_id(1)
