@@ -48,6 +48,18 @@ def test_top_p_keeps_the_fewest_that_reach_it() -> None:
     assert shares(Sampling(temperature=1, top_p=0.2), n=50) == [1, 0, 0, 0]
 
 
+@pytest.mark.parametrize("spread", [0.1, 8.0])  # nearly all tokens reach it, or very few
+def test_top_p_of_a_large_vocabulary(spread: float) -> None:
+    logits = (np.random.default_rng(1).standard_normal(2000) * spread).astype(np.float32)
+    weights = np.exp(logits.astype(np.float64))
+    order = np.argsort(-weights)
+    n_kept = int(np.searchsorted(np.cumsum(weights[order]), 0.6 * weights.sum())) + 1
+    sampler = Sampler(Sampling(temperature=1, top_p=0.6), prompt_digest=1)
+    chosen = {sampler.choose(logits) for _ in range(6000)}
+    assert chosen <= set(order[:n_kept].tolist())
+    assert len(chosen) > 0.9 * n_kept
+
+
 def test_min_p_cuts_by_the_best() -> None:
     assert shares(Sampling(temperature=1, min_p=0.4)) == pytest.approx([0.625, 0.375, 0, 0], abs=0.03)
 
