@@ -38,6 +38,7 @@ from lumos_edge.errors import (
 from lumos_edge.executor import Executor
 from lumos_edge.grounder import Grounder
 from lumos_edge.loading import ModelChoice
+from lumos_edge.pictures import Picture, captioned
 from lumos_edge.planner import Planner
 from lumos_edge.reader import Reader, is_yes_no, results_as_passages
 from lumos_edge.runs import Run, RunQueue, stopping_after
@@ -185,7 +186,8 @@ class Agent:
                 resources = [*resources, opened.enter_context(closing(loading.open_knowledge(knowledge)))]
             toolbox = loading.load_toolbox(choice, tools, resources)
             shared = beside._shared_model(choice) if beside and not choice.server else None
-            loaded = loading.load_modules(choice, n_threads, shared)
+            looking = choice if toolbox.needs(Picture) else replace(choice, projector=None)
+            loaded = loading.load_modules(looking, n_threads, shared)
             opened.callback(loaded.engine.close)
             chosen = formulation or choice.formulation or loaded.formulation
             loaded.check_formulation(chosen)
@@ -304,7 +306,7 @@ class Agent:
 
     def _events(self, run: _Run) -> Generator[Event, None, None]:
         try:
-            yield from run.within_time(run.onetime() if self.formulation == "onetime" else run.iterative())
+            yield from run.within_time(run.events())
         except StepError as error:
             yield Finished(run.trajectory(None, type(error).__name__, str(error)))
         except BudgetExceeded as error:
@@ -448,6 +450,25 @@ class _Run:
 
     def __post_init__(self) -> None:
         self.agent.reader_engine.check = self._check_budget
+
+    def events(self) -> Iterator[Event]:
+        """What happens, in the agent's formulation."""
+        self._describe_picture()
+        yield from self.onetime() if self.agent.formulation == "onetime" else self.iterative()
+
+    def _describe_picture(self) -> None:
+        """Of a picture without a caption the reader that sees it writes one: the paper's planner was given one."""
+        reader = self.agent.reader
+        for picture in self.agent.toolbox.resources:
+            if (
+                isinstance(picture, Picture)
+                and picture.image
+                and not picture.caption
+                and reader
+                and reader.sees
+            ):
+                self.task = captioned(self.task, reader.caption(picture.image))
+                self._count_tokens(self.agent.reader_engine.take_n_tokens())
 
     def onetime(self) -> Iterator[Event]:
         """Plan everything, ground everything, execute."""

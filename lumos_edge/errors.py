@@ -129,8 +129,6 @@ class CatalogueError(UserFileError):
 class PictureError(UserFileError):
     """A picture, or its caption, cannot be read."""
 
-    hint = "a caption is a text beside the picture, photo.jpg.txt, or part of the question"
-
 
 class TraceError(UserFileError):
     """A trace file does not hold a recorded run."""

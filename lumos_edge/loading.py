@@ -64,6 +64,8 @@ class ModelChoice:
     tools: tuple[str | Path, ...]
     n_ctx: int = 0
     server: Server | None = None
+    projector: Path | None = None
+    """What makes the weights see pictures, where a tool wants them to."""
 
 
 def of_pack(manifest: Manifest) -> ModelChoice:
@@ -94,16 +96,21 @@ def of_pack(manifest: Manifest) -> ModelChoice:
         "onetime" if manifest.formulation == "onetime" else "iterative",
         manifest.tools,
         manifest.n_ctx,
+        projector=store.path(manifest.projector) if manifest.projector else None,
     )
 
 
 def of_files(
-    base: Path, *, planner_adapter: Path | None = None, grounder_adapter: Path | None = None
+    base: Path,
+    *,
+    planner_adapter: Path | None = None,
+    grounder_adapter: Path | None = None,
+    projector: Path | None = None,
 ) -> ModelChoice:
-    """The choice for GGUF files without a manifest: any chat model, with adapters or without."""
+    """The choice for GGUF files without a manifest: any chat model, with adapters and projector or without."""
     given: dict[Module, Path | None] = {"planner": planner_adapter, "grounder": grounder_adapter}
     adapters: dict[Module, Path] = {module: path for module, path in given.items() if path}
-    return ModelChoice(base.name, base, adapters, {}, None, ("maths",))
+    return ModelChoice(base.name, base, adapters, {}, None, ("maths",), projector=projector)
 
 
 def of_server(server: Server, asked_as: Manifest | None = None) -> ModelChoice:
@@ -155,6 +162,7 @@ def describe(choice: ModelChoice) -> dict[str, Any]:
         "size_bytes": choice.base.stat().st_size,
         "adapters": {module: str(path) for module, path in choice.adapters.items()},
         "n_ctx": choice.n_ctx,
+        **({"projector": str(choice.projector)} if choice.projector else {}),
     }
 
 
@@ -245,7 +253,8 @@ class Modules:
     def reader(self, sampling: Sampling, is_extractive: bool, may_recall: bool) -> Reader:
         """The reader on this engine; raises ModelLoadError."""
         template = _reader_template(self.engine, self.reader_asked_as)
-        return Reader(self.engine, template, sampling, _READER_TOKENS, is_extractive, may_recall)
+        sees = self.engine.vision is not None
+        return Reader(self.engine, template, sampling, _READER_TOKENS, is_extractive, may_recall, sees)
 
     @property
     def formulation(self) -> Formulation:
@@ -323,7 +332,11 @@ def _llama_engine(choice: ModelChoice, n_threads: int, model: Model | None) -> L
     from lumos_edge.engine.llama import LlamaEngine
 
     return LlamaEngine(
-        model or choice.base, adapters=choice.adapters, n_ctx=choice.n_ctx, n_threads=n_threads
+        model or choice.base,
+        adapters=choice.adapters,
+        projector=choice.projector,
+        n_ctx=choice.n_ctx,
+        n_threads=n_threads,
     )
 
 

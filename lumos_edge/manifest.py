@@ -99,13 +99,14 @@ class Manifest(Pack):
     """A pack whose weights can be pulled and run."""
 
     base: BaseModel
+    projector: ModelFile | None = None  # what makes the base see pictures (an mmproj file)
     why: str | None = None  # the measured reason to choose this pack
 
     @property
     def files(self) -> tuple[ModelFile, ...]:
-        """What has to be pulled: the base model first, then the adapters that are not shipped."""
+        """What has to be pulled: the base model first, then the projector and the adapters that are not shipped."""
         adapters = (module.adapter for module in (self.planner, self.grounder, self.reader))
-        return (self.base, *(a for a in adapters if isinstance(a, ModelFile)))
+        return (self.base, *(f for f in (self.projector, *adapters) if isinstance(f, ModelFile)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -218,7 +219,12 @@ def _pack(table: _Table) -> Manifest | Recipe:
     if table.has("recipe"):
         pack: Manifest | Recipe = Recipe(**shared, **_recipe(table.table("recipe")))
     else:
-        pack = Manifest(**shared, base=_base(table.table("base")), why=table.text_or_none("why"))
+        pack = Manifest(
+            **shared,
+            base=_base(table.table("base")),
+            projector=_projector(table),
+            why=table.text_or_none("why"),
+        )
     table.close()
     return pack
 
@@ -254,6 +260,15 @@ def _base(table: _Table) -> BaseModel:
     )
     table.close()
     return base
+
+
+def _projector(table: _Table) -> ModelFile | None:
+    if not table.has("projector"):
+        return None
+    part = table.table("projector")
+    projector = ModelFile(file=part.text("file", _FILE), **_download(part))
+    part.close()
+    return projector
 
 
 def _download(table: _Table) -> dict[str, Any]:

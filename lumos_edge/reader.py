@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from lumos_edge.engine import Completion, Engine, Grammar, Prompt, Sampling, drained
-from lumos_edge.errors import ContextWindowExceeded
+from lumos_edge.errors import ContextWindowExceeded, PictureError, ToolError
 from lumos_edge.grammar import ANSWER, choice_grammar, line_grammar, span_grammar
+from lumos_edge.images import Image
 from lumos_edge.knowledge.passage import Passage
 from lumos_edge.templates import Choosing, ReaderTemplate, Reading
 from lumos_edge.toolbox import Resource
@@ -26,7 +27,7 @@ class Reader(Resource):
     """Answers questions from passages.
 
     `is_extractive` False lets it use its own words. `may_recall` lets its callers ask without any passage, for what
-    the weights remember.
+    the weights remember; `sees` lets them show it a picture.
     """
 
     wanted: ClassVar[str] = "a reader, the third module of an agent"
@@ -37,20 +38,30 @@ class Reader(Resource):
     max_tokens: int
     is_extractive: bool = True
     may_recall: bool = False
+    sees: bool = False
 
-    def answer(self, question: str, passages: Sequence[Passage], *, must_decide: bool = False) -> Answer:
+    def answer(
+        self,
+        question: str,
+        passages: Sequence[Passage],
+        *,
+        must_decide: bool = False,
+        image: Image | None = None,
+    ) -> Answer:
         """The answer, with the passage that supports it; its text is `No answer` where the passages have none.
 
-        With `must_decide` it is yes or no. Passages that do not fit into the context window are left out whole, the
+        With `must_decide` it is yes or no. Of an `image`, which is looked at beside the passages, it is
+        in the reader's own words. Passages that do not fit into the context window are left out whole, the
         last ones first, and the answer's `trail` says how many. Costs the evaluation of the passages, some 1.4
-        tokens a word. Raises EngineError; ContextWindowExceeded when the question alone does not fit.
+        tokens a word. Raises EngineError; ContextWindowExceeded when the question alone does not fit; ToolError for a
+        picture that cannot be read.
         """
         kept = tuple(passages)
         trail: tuple[str, ...] = ()
         size = room = sum(_size(passage) for passage in passages)
         while True:
             try:
-                completion = self._complete(Reading(question, kept, must_decide))
+                completion = self._complete(Reading(question, kept, must_decide, image))
                 break
             except ContextWindowExceeded as error:
                 if not kept:
@@ -62,11 +73,15 @@ class Reader(Resource):
             if not kept:
                 return Answer(NO_ANSWER, question, (), trail)
         text = completion.text.removeprefix(ANSWER).strip()
-        if not self.is_extractive:
+        if image or not self.is_extractive:
             text = text.removesuffix(".")
         return Answer(text, question, supporting(kept, question, text), trail)
 
-    def choose(self, request: str, lines: Sequence[str]) -> int:
+    def caption(self, image: Image) -> str:
+        """What a picture shows, in a sentence. Raises what `answer` raises."""
+        return self.answer("What does the picture show? Answer in one sentence.", (), image=image).text
+
+    def choose(self, request: str, lines: Sequence[str], *, image: Image | None = None) -> int:
         """The index of the line that the request means; of the first ones, where all do not fit in the window.
 
         Raises EngineError; ContextWindowExceeded when the request and one line do not fit.
@@ -75,7 +90,7 @@ class Reader(Resource):
         while True:
             numbers = map(str, range(1, len(shown) + 1))
             try:
-                prompt = self.template.choice(Choosing(request, shown))
+                prompt = self.template.choice(Choosing(request, shown, image))
                 completion = self._decode(prompt, choice_grammar(*numbers))
             except ContextWindowExceeded:
                 if len(shown) < 2:
@@ -91,11 +106,18 @@ class Reader(Resource):
         text = self.engine.complete(
             "reader", prompt, grammar, max_tokens=self.max_tokens, sampling=self.sampling
         )
-        return drained(text)
+        try:
+            return drained(text)
+        except (
+            PictureError
+        ) as error:  # it was a picture when it was opened: the world's fault, not the user's
+            raise ToolError(str(error)) from error
 
     def _grammar(self, reading: Reading) -> Grammar:
         if reading.must_decide:
             return choice_grammar("Yes", "No")
+        if reading.image:
+            return choice_grammar("Yes", "No") if is_yes_no(reading.question) else line_grammar()
         if not self.is_extractive:
             return line_grammar()
         if is_yes_no(reading.question):

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 from lumos_edge.engine import Control, Prompt
 from lumos_edge.errors import ModelLoadError
 from lumos_edge.grammar import ANSWER, KEEP_PLANNING, STOP_PLANNING
+from lumos_edge.images import Image
 from lumos_edge.knowledge.passage import Passage
 from lumos_edge.toolbox import Example, Toolbox
 from lumos_edge.trajectory import Attempt, Formulation, Step, Subgoal, Task
@@ -31,6 +32,7 @@ class Message:
 
     role: Literal["system", "user", "assistant"]
     text: str
+    image: Image | None = None  # shown before a user's text, so that the next question finds it in the cache
 
 
 class PromptTemplate(Protocol):
@@ -51,11 +53,12 @@ class PromptTemplate(Protocol):
 
 @dataclass(frozen=True)
 class Reading:
-    """What a reader is asked. `must_decide`: yes or no, and nothing else."""
+    """What a reader is asked. `must_decide`: yes or no, and nothing else. `image`: a picture to look at."""
 
     question: str
     passages: tuple[Passage, ...]
     must_decide: bool = False
+    image: Image | None = None
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,7 @@ class Choosing:
 
     request: str
     lines: tuple[str, ...]
+    image: Image | None = None
 
 
 class ReaderTemplate(Protocol):
@@ -306,18 +310,27 @@ class LumosTemplate:
 
     def reader(self, reading: Reading) -> Prompt:
         """See `ReaderTemplate.reader`; the paper gave these words to GPT-3.5."""
+        if reading.image:
+            return self._render([Message("user", _looking_turn(reading), reading.image)])
         return self._render([Message("user", reading_text(reading))])
 
     def choice(self, choosing: Choosing) -> Prompt:
         """See `ReaderTemplate.choice`; the paper had a ranking model there, so the words are ours."""
-        return self._render([Message("user", f"{_CHOOSE_SYSTEM}\n\n{_choosing_turn(choosing)}")])
+        turn = f"{_CHOOSE_SYSTEM}\n\n{_choosing_turn(choosing)}"
+        return self._render([Message("user", turn, choosing.image)])
 
     def _render(self, messages: list[Message]) -> Prompt:
         is_train = self.variant == "train"
-        pieces: list[str | Control] = [Control(self.bos)] if is_train and self.bos else []
+        pieces: list[str | Control | Image] = [Control(self.bos)] if is_train and self.bos else []
         between = ""
         for message in messages:
-            if message.role == "user":
+            if message.image:
+                pieces += [
+                    f"{between}<|user|>\n",
+                    message.image,
+                    f"\n{message.text.strip()}\n<|assistant|>\n",
+                ]
+            elif message.role == "user":
                 pieces.append(f"{between}<|user|>\n{message.text.strip()}\n<|assistant|>\n")
             else:
                 pieces.append(message.text.strip())
@@ -417,6 +430,8 @@ class FewshotTemplate:
 
     def reader(self, reading: Reading) -> Prompt:
         """See `ReaderTemplate.reader`; the examples stay in the KV cache from one question to the next."""
+        if reading.image:
+            return self.chat.lay_out([Message("user", _looking_turn(reading), reading.image)])
         messages = [Message("system", _READ_SYSTEM)]
         for example, answer in _READINGS:
             messages += [Message("user", _reading_turn(example)), Message("assistant", f"{ANSWER}{answer}")]
@@ -424,6 +439,9 @@ class FewshotTemplate:
 
     def choice(self, choosing: Choosing) -> Prompt:
         """See `ReaderTemplate.choice`."""
+        if choosing.image:
+            turn = f"{_CHOOSE_SYSTEM}\n\n{_choosing_turn(choosing)}"
+            return self.chat.lay_out([Message("user", turn, choosing.image)])
         messages = [Message("system", _CHOOSE_SYSTEM)]
         for example, answer in _CHOICES:
             messages += [Message("user", _choosing_turn(example)), Message("assistant", f"{ANSWER}{answer}")]
@@ -465,6 +483,7 @@ _READ_SYSTEM = (
     "Answer the question with a few words out of the context. Say 'No answer' when they are not there. "
     "A question for yes or no is answered with Yes or No."
 )
+_LOOK_SYSTEM = "Look at the picture and answer the question with a few words."
 _LOVELACE = Passage(
     "Ada Lovelace",
     "Ada Lovelace was born in London in December 1815. She had two sons and a daughter with William King.",
@@ -489,6 +508,13 @@ def _reading_turn(reading: Reading) -> str:
     """The context before the question, so that the question is what a small model saw last."""
     must = " Must answer yes/no." if reading.must_decide else ""
     return f"{_evidence(reading.passages)}\n\nQuestion: {reading.question}{must}".lstrip()
+
+
+def _looking_turn(reading: Reading) -> str:
+    """What is asked of a picture; without examples, whose pictures would have to be looked at first."""
+    known = f"{_evidence(reading.passages)}\n\n" if reading.passages else ""
+    must = " Must answer yes/no." if reading.must_decide else ""
+    return f"{known}{_LOOK_SYSTEM}\n\nQuestion: {reading.question}{must}"
 
 
 def _given(environment: str, question: str) -> str:
@@ -550,13 +576,20 @@ class ChatTemplate:
         """The text with a mark in each message's place, so that nothing in a message is taken for the template's."""
         import jinja2
 
-        turns = [{"role": m.role, "content": f"\ue000{index}\ue001"} for index, m in enumerate(messages)]
+        marks = [f"\ue000{index}\ue001" for index in range(len(messages))]
+        lists = [[{"type": "text", "text": mark}] for mark in marks]
         try:
-            return _compiled(self.source).render(
-                messages=turns, add_generation_prompt=True, bos_token=self.bos, eos_token=self.eos
-            )
+            # Templates of models that see take a message in parts, and some of them write nothing of a plain text.
+            for contents in (marks, lists):
+                turns = [{"role": m.role, "content": c} for m, c in zip(messages, contents, strict=True)]
+                text = _compiled(self.source).render(
+                    messages=turns, add_generation_prompt=True, bos_token=self.bos, eos_token=self.eos
+                )
+                if marks[-1] in text:
+                    return text
         except jinja2.TemplateError as error:
             raise ModelLoadError(f"the model's chat template fails: {error}") from error
+        raise ModelLoadError("the model's chat template leaves out what is asked")
 
 
 @lru_cache(maxsize=8)
@@ -575,14 +608,17 @@ def _compiled(source: str) -> jinja2.Template:
 
 def _pieces(text: str, messages: Sequence[Message], controls: frozenset[str]) -> Prompt:
     """Cut a rendered text at its control tokens and round the assistant's turns, and put the messages in."""
-    pieces: list[str | Control] = []
+    pieces: list[str | Control | Image] = []
     plain = ""
     position = 0
     for match in re.finditer(f"{_CONTENT}|{MAYBE_CONTROL}", text):
         plain += text[position : match.start()]
         position = match.end()
         message = messages[int(match[1])] if match[1] else None
-        if message and message.role != "assistant":
+        if message and message.image:
+            pieces += [plain, message.image] if plain else [message.image]
+            plain = f"\n{message.text}"
+        elif message and message.role != "assistant":
             plain += message.text
         elif not message and match[0] not in controls:
             plain += match[0]

@@ -82,6 +82,7 @@ def _describe_reader(reader: Reader) -> dict[str, Any]:
         "max_tokens": reader.max_tokens,
         "is_extractive": reader.is_extractive,
         "may_recall": reader.may_recall,
+        "sees": reader.sees,
     }
 
 
@@ -96,6 +97,7 @@ def _read_reader(data: dict[str, Any], engine: Engine) -> Reader:
         data["max_tokens"],
         data["is_extractive"],
         data["may_recall"],
+        data.get("sees", False),  # traces of earlier versions do not say
     )
 
 

@@ -67,7 +67,7 @@ def retake(choice: ModelChoice, turns: Sequence[Turn], advance: Callable[[int], 
 
     The turns hold their prompts, so that the choice's templates do not matter. Raises ModelLoadError, AdapterMismatch.
     """
-    engine = LlamaEngine(choice.base, adapters=choice.adapters)
+    engine = LlamaEngine(choice.base, adapters=choice.adapters, projector=choice.projector)
     try:
         return [_text(engine, turn, advance) for turn in turns]
     finally:

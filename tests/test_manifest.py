@@ -70,6 +70,14 @@ def test_an_adapter_with_an_address_is_pulled_like_the_base(tmp_path: Path) -> N
     assert pack.files == (pack.base, pack.grounder.adapter)
 
 
+def test_a_projector_is_pulled_after_the_base(tmp_path: Path) -> None:
+    text = f'[projector]\nfile = "p.gguf"\nurl = "https://example.org/p.gguf"\nsha256 = "{SHA256}"\nsize_bytes = 7\n'
+    pack = manifest.read_manifest(_write(tmp_path, GOOD + text))
+    assert pack.projector
+    assert (pack.projector.file, pack.projector.size_bytes, pack.projector.pack) == ("p.gguf", 7, "mine")
+    assert pack.files == (pack.base, pack.projector)
+
+
 def test_without_a_common_template_every_module_needs_one(tmp_path: Path) -> None:
     text = GOOD.replace('template = "fewshot"\n', "")
     with pytest.raises(ManifestError, match=r"planner.template is missing, expected one of fewshot, lumos"):
@@ -118,6 +126,8 @@ def test_without_a_common_template_every_module_needs_one(tmp_path: Path) -> Non
         ),
         ("[base]", "planner = 1\n[base]", "planner is 1, expected a table"),
         ("[base]", "[planner]\nsize_bytes = 1\n[base]", "unknown key 'planner.size_bytes'"),
+        ("[base]", "[projector]\nfile = 'p.gguf'\n[base]", "projector.size_bytes is missing"),
+        ("[base]", "projector = 'p.gguf'\n[base]", "projector is 'p.gguf', expected a table"),
         ("[[base.parts]]", "[base.parts]", "base.parts is {'package': 'mine-1'"),
         ("[base]", "[base", "not a TOML file: "),
     ],

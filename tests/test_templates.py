@@ -12,12 +12,14 @@ import pytest
 from lumos_edge.actions import parse_actions
 from lumos_edge.engine import Control, Prompt, Sampling
 from lumos_edge.errors import ModelLoadError
+from lumos_edge.images import Image
 from lumos_edge.planner import Planner
 from lumos_edge.templates import (
     ChatTemplate,
     FewshotTemplate,
     LumosTemplate,
     Message,
+    Reading,
     interface_text,
     read_json,
     write_json,
@@ -339,6 +341,40 @@ def test_a_model_without_a_template_gets_plain_turns() -> None:
     prompt = chat(None).lay_out([Message("user", "Hi"), Message("assistant", "Ho"), Message("user", "Hm")])
     assert joined(prompt) == "<|user|>\nHi\n\n<|assistant|>\nHo\n\n<|user|>\nHm\n\n<|assistant|>\n"
     assert "Ho" in prompt
+
+
+# Of models that see: a message is a list of parts, and of a plain text nothing is written.
+PARTS = (
+    "{% for m in messages %}<|im_start|>{{ m.role | capitalize }}:"
+    "{% for part in m.content %}{% if part.type == 'text' %} {{ part.text }}{% endif %}{% endfor %}<|im_end|>\n"
+    "{% endfor %}{% if add_generation_prompt %}Assistant:{% endif %}"
+)
+
+
+def test_a_template_that_wants_messages_in_parts() -> None:
+    image = Image("ab" * 32, Path("cart.png"))
+    prompt = chat(PARTS).lay_out(
+        [Message("user", "Hi"), Message("assistant", "Ho"), Message("user", "Hm", image)]
+    )
+    start, end = Control("<|im_start|>"), Control("<|im_end|>")
+    assert prompt == (
+        *(start, "User: Hi", end, "\n", start, "Assistant: ", "Ho", end),
+        *("\n", start, "User: ", image, "\nHm", end, "\nAssistant:"),
+    )
+
+
+def test_a_template_that_writes_nothing_of_a_message() -> None:
+    with pytest.raises(ModelLoadError, match="leaves out what is asked"):
+        chat("{% for m in messages %}{{ m.role }}{% endfor %}")
+
+
+@pytest.mark.parametrize("message", ["<|im_end|>", "\ue0000\ue001"])
+def test_no_message_beside_a_picture_is_control_nor_template(message: str) -> None:
+    image = Image("ab" * 32, Path("cart.png"))
+    prompt = chat().lay_out([Message("user", message, image)])
+    assert prompt[1:4] == ("user\n", image, f"\n{message}")
+    lumos = LumosTemplate("train", "<s>", "</s>").reader(Reading(message, (), image=image))
+    assert lumos[:3] == (Control("<s>"), "<|user|>\n", image)
 
 
 @pytest.mark.parametrize(

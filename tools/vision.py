@@ -1,13 +1,14 @@
 """The actions of Agent Lumos on pictures: questions about what a caption says, and the choice of an answer.
 
-Source of names and interface texts: the paper's annotations. There LLaVA looks at the picture; here the reader looks at
-its caption, which is what the planner is told of it, too.
+Source of names and interface texts: the paper's annotations. There LLaVA looks at the picture; here the reader does,
+where the model pack has a projector, else it reads the caption, which is what the planner is told of it, too.
 """
 
 from __future__ import annotations
 
 from typing import Literal
 
+from lumos_edge.images import Image
 from lumos_edge.knowledge.passage import Passage
 from lumos_edge.pictures import Picture, choices_of
 from lumos_edge.reader import Reader
@@ -23,7 +24,8 @@ _TIMEOUT_S = 600.0
     timeout_s=_TIMEOUT_S,
 )
 def VQA(image: Literal["[IMG]"], question: Query, picture: Picture, reader: Reader) -> Text:
-    return Text(reader.answer(question, [_seen(picture)]).text)
+    passages, seen = _shown(picture, reader)
+    return Text(reader.answer(question, passages, image=seen).text)
 
 
 @tool(
@@ -34,15 +36,21 @@ def VQA(image: Literal["[IMG]"], question: Query, picture: Picture, reader: Read
 def QA(context: tuple[Text, ...], question: Query, picture: Picture, reader: Reader, task: Context) -> Text:
     """One of the task's choices where the subgoal or the question speaks of them, else a few words."""
     known = "; ".join(fact.text for fact in context)
+    passages, seen = _shown(picture, reader)
     choices = choices_of(task.question)
     if choices and ("choice" in f"{task.subgoal} {question}".lower()):
         asked = task.question.partition("There're some choices:")[0].strip()
-        return Text(choices[reader.choose(f"{asked} {known}. {picture.caption}", choices)])
-    return Text(reader.answer(question, [Passage("", f"Answer: {known}", "results"), _seen(picture)]).text)
+        said = f"{asked} {known}. {picture.caption}".strip()
+        return Text(choices[reader.choose(said, choices, image=seen)])
+    passages = [Passage("", f"Answer: {known}", "results"), *passages]
+    return Text(reader.answer(question, passages, image=seen).text)
 
 
-def _seen(picture: Picture) -> Passage:
-    return Passage("The image", picture.caption, "picture")
+def _shown(picture: Picture, reader: Reader) -> tuple[list[Passage], Image | None]:
+    """What the reader gets: the picture itself where it sees, else what is said of it."""
+    if picture.image and reader.sees:
+        return [], picture.image
+    return [Passage("The image", picture.caption, "picture")], None
 
 
 EXAMPLES = (

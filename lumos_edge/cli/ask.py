@@ -45,7 +45,8 @@ if TYPE_CHECKING:
 @click.option(
     "--image",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Ask about this picture, by its caption: in the question, or in a text file beside it.",
+    help="Ask about this picture: by its caption, in the question or in a text file beside it, or as it is where the "
+    "model has a projector.",
 )
 @click.option(
     "--trace", "trace_file", type=click.Path(dir_okay=False, path_type=Path), help="Record the run here."
@@ -84,7 +85,7 @@ def command(
     if shop:
         resources.append(Shop.open(shop))
     if image:
-        picture, task = open_picture(image, task.question)
+        picture, task = open_picture(image, task.question, is_seen=choice.projector is not None)
         resources.append(picture)
     live = LiveRun(color=click.get_current_context().color) if sys.stderr.isatty() and not quiet else None
     with _closed(live):

@@ -51,12 +51,12 @@ class Attached:
         return (_TOOL_PACKS[self.kind],) if self.kind else ()
 
     def question(self, question: str) -> str:
-        """The question as it is asked: of a picture with its caption. Raises PictureError."""
+        """The question as it is asked: of a picture with its caption, if it has one. Raises PictureError."""
         if self.kind != "image":
             return question
-        from lumos_edge.pictures import open_picture
+        from lumos_edge.pictures import task_about
 
-        return open_picture(Path(self.names[0]), question)[1].question
+        return task_about(Path(self.names[0]), question).question
 
     def open(self, options: AgentOptions, question: str) -> Resource:
         """What the tools work on. Raises what opening it raises."""
@@ -69,7 +69,8 @@ class Attached:
         if self.kind == "page":
             # Nobody is there to be asked.
             return PageOptions((), False, None, None).open(self.names[0])
-        return open_picture(Path(self.names[0]), question)[0]
+        is_seen = options.choice(self.tools).projector is not None
+        return open_picture(Path(self.names[0]), question, is_seen=is_seen)[0]
 
 
 @dataclass(frozen=True)

@@ -165,6 +165,7 @@ def _manifest_facts(pack: Manifest) -> dict[str, str]:
         "licence": base.licence,
         "publisher": base.url or "-",
         "parts": _parts(base),
+        "projector": pack.projector.file if pack.projector else "-",
         "path": str(store.path(base)) if base in store else "not pulled",
     }
 

@@ -78,6 +78,11 @@ _OPTIONS = (
     click.option("--planner-adapter", type=_FILE, help="LoRA adapter of the planner, with --model."),
     click.option("--grounder-adapter", type=_FILE, help="LoRA adapter of the grounder, with --model."),
     click.option(
+        "--projector",
+        type=_FILE,
+        help="What makes --model see pictures: an mmproj GGUF file of its family (LLaVA, SmolVLM).",
+    ),
+    click.option(
         "--server",
         metavar="URL",
         help="Weights on this server (llama-server, vLLM, llama_cpp.server); --pack says how they are asked.",
@@ -162,6 +167,7 @@ class AgentOptions:
     model: Path | None
     planner_adapter: Path | None
     grounder_adapter: Path | None
+    projector: Path | None
     server: str | None
     server_models: tuple[str, ...]
     server_chat_template: Path | None
@@ -230,8 +236,13 @@ class AgentOptions:
             if self.pack:
                 raise click.UsageError("--pack and --model exclude each other")
             return loading.of_files(
-                self.model, planner_adapter=self.planner_adapter, grounder_adapter=self.grounder_adapter
+                self.model,
+                planner_adapter=self.planner_adapter,
+                grounder_adapter=self.grounder_adapter,
+                projector=self.projector,
             )
+        if self.projector:
+            raise click.UsageError("--projector needs --model, the base model that it belongs to")
         if self.planner_adapter or self.grounder_adapter:
             raise click.UsageError("an adapter needs --model, the base model that it was trained on")
         return loading.of_pack(pulled(self.pack))
@@ -243,7 +254,8 @@ class AgentOptions:
 
         if not self.server:
             raise click.UsageError("--server-model and --server-chat-template need --server")
-        if self.model or self.planner_adapter or self.grounder_adapter or self.n_ctx or self.n_threads:
+        own = (self.model, self.planner_adapter, self.grounder_adapter, self.projector)
+        if any(own) or self.n_ctx or self.n_threads:
             raise click.UsageError("with --server the weights, --n-ctx and --n-threads are the server's")
         named = [text.partition("=") for text in self.server_models]
         models = {module: name for module in MODULES for key, _, name in named if key == module and name}
@@ -257,7 +269,15 @@ class AgentOptions:
         from lumos_edge.loading import describe
 
         own = asdict(self)
-        for name in ("pack", "model", "planner_adapter", "grounder_adapter", "n_ctx", "n_threads"):
+        for name in (
+            "pack",
+            "model",
+            "planner_adapter",
+            "grounder_adapter",
+            "projector",
+            "n_ctx",
+            "n_threads",
+        ):
             del own[name]
         for name in ("server", "server_models", "server_chat_template"):
             del own[name]

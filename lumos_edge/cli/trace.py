@@ -211,4 +211,5 @@ def _recorded_engine(recorded: Trace) -> LlamaEngine:
             f"the run was recorded on the server {model['name']}; --live runs weights on this machine"
         )
     adapters = {module: Path(path) for module, path in model["adapters"].items()}
-    return LlamaEngine(Path(model["base"]), adapters=adapters, n_ctx=model["n_ctx"])
+    projector = Path(model["projector"]) if "projector" in model else None
+    return LlamaEngine(Path(model["base"]), adapters=adapters, projector=projector, n_ctx=model["n_ctx"])

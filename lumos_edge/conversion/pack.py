@@ -13,7 +13,7 @@ import gguf
 
 from lumos_edge.conversion.gguf_file import new_file
 from lumos_edge.errors import AdapterMismatch, ConversionError
-from lumos_edge.manifest import BaseModel, Manifest, Module, Pack, Recipe
+from lumos_edge.manifest import BaseModel, Manifest, ModelFile, Module, Pack, Recipe
 
 _READ_BYTES = 1 << 20
 
@@ -27,6 +27,7 @@ class NewPack:
     base: BaseModel
     adapters: Mapping[str, Path]
     sources: Sequence[str]
+    projector: ModelFile | None = None
 
 
 def describe_base(path: Path, pack_name: str, licence: str) -> BaseModel:
@@ -44,6 +45,19 @@ def describe_base(path: Path, pack_name: str, licence: str) -> BaseModel:
         sha256=sha256(path),
         file_type=gguf.LlamaFileType(file_type).name.removeprefix("MOSTLY_"),
         licence=licence,
+    )
+
+
+def describe_projector(path: Path, pack_name: str) -> ModelFile:
+    """The manifest's entry of a projector. Raises ConversionError for another GGUF file."""
+    found = _fields(path, ("general.architecture",))["general.architecture"]
+    if found != "clip":
+        raise ConversionError(f"{path} has the architecture {found!r}, expected a projector's, clip")
+    return ModelFile(
+        pack=pack_name,
+        file=f"{pack_name}-mmproj.gguf",
+        size_bytes=path.stat().st_size,
+        sha256=sha256(path),
     )
 
 
@@ -112,6 +126,10 @@ def _manifest(pack: NewPack) -> Iterator[str]:
     yield "\n[base]"
     for key in ("file", "file_type", "size_bytes", "sha256", "licence"):
         yield f"{key} = {_toml(getattr(base, key))}"
+    if pack.projector:
+        yield "\n[projector]"
+        for key in ("file", "size_bytes", "sha256"):
+            yield f"{key} = {_toml(getattr(pack.projector, key))}"
     for name, module in _modules(like).items():
         yield f"\n[{name}]"
         yield f"template = {_toml(module.template)}"
@@ -134,6 +152,8 @@ def _card(pack: NewPack) -> Iterator[str]:
     yield f"{like.description}\n"
     yield f"- Licence of the weights: {base.licence}"
     yield f"- Base model: {base.file_type}, {base.size_bytes:,} bytes, sha256 `{base.sha256}`"
+    if pack.projector:
+        yield f"- Projector: {pack.projector.size_bytes:,} bytes, sha256 `{pack.projector.sha256}`"
     for module, adapter in pack.adapters.items():
         yield f"- Adapter of the {module}: {adapter.stat().st_size:,} bytes, sha256 `{sha256(adapter)}`"
     yield f"- Formulation: {like.formulation}; tools: {', '.join(like.tools)}"

@@ -85,6 +85,7 @@ class RemoteEngine:
         properties = self._client.get("/props") if self.kind == "llama-server" else {}
         self.model = RemoteVocabulary(self, properties, chat_template)
         self.adapters: dict[Module, Any] = {}
+        self.vision = None  # pictures are not sent anywhere
         self._ids = lru_cache(maxsize=4096)(self._asked_ids)
         self._grammars = GrammarCache(_BYTES)
         self._lock = threading.Lock()

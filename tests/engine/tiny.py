@@ -141,6 +141,7 @@ def write_adapter(
 
 def _writer(path: Path, n_vocab: int, n_ctx: int) -> gguf.GGUFWriter:
     writer = gguf.GGUFWriter(path, "llama")
+    writer.add_file_type(gguf.LlamaFileType.ALL_F32)
     writer.add_context_length(n_ctx)
     writer.add_embedding_length(N_EMBD)
     writer.add_block_count(N_LAYER)
