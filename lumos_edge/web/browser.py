@@ -1,7 +1,7 @@
 """Pages in a Chromium that is installed, driven by Playwright: scripts run, and what is not shown is not there.
 
-Covered: the same elements and actions as without a browser; everything it asks for goes through a `Gate`. Not covered:
-frames and shadow trees, and forms that a script sends without a submit button, of which the user is not asked.
+Covered: the same elements and actions as without a browser, in frames and open shadow trees, too; everything it asks
+for goes through a `Gate`. Not covered: forms that a script sends without a submit button, of which nobody is asked.
 """
 
 from __future__ import annotations
@@ -15,9 +15,7 @@ import time
 from collections.abc import Coroutine
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final, TypeVar
-
-from bs4 import BeautifulSoup
+from typing import Any, TypeVar
 
 from lumos_edge.errors import (
     HostNotAllowed,
@@ -29,62 +27,20 @@ from lumos_edge.errors import (
 )
 from lumos_edge.web import names
 from lumos_edge.web.document import Document, Element, Operation
+from lumos_edge.web.frames import ERROR_PAGE, MARK, View, look, playwright_error, wait_until_quiet
 from lumos_edge.web.gate import Gate
 from lumos_edge.web.names import clean, cut
 from lumos_edge.web.policy import Policy, host_and_port
-from lumos_edge.web.reading import parse, read_document
+from lumos_edge.web.reading import read_document
 from lumos_edge.web.static import check_text
 from lumos_edge.web.transport import TIMEOUT_S
 
 T = TypeVar("T")
 
-_MARK: Final = "data-lumos-edge-position"
 _PROGRAMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome", "msedge")
-_ERROR_PAGE = "chrome-error:"
 _CLICK_TIMEOUT_S = 5.0
 _SETTLE_S = 5.0
 """Seconds that scripts may go on changing the page after an action before it is looked at as it is."""
-
-# The page's own HTML with what only the browser knows of it: what is not shown is `hidden`, inputs have the values that
-# they show. The page itself is not changed.
-_OBSERVE = """mark => {
-  const root = document.documentElement;
-  if (!root) return {html: '', url: location.href, nodes: []};  // a script cleared the page
-  const nodes = [root, ...root.querySelectorAll('*')];
-  const copy = root.cloneNode(true), copies = [copy, ...copy.querySelectorAll('*')];
-  const shown = new Set(), flag = (node, name, on) => on ? node.setAttribute(name, '') : node.removeAttribute(name);
-  for (let i = nodes.length - 1; i >= 0; i--) {
-    const node = nodes[i], its = copies[i], style = getComputedStyle(node);
-    if (style.display !== 'none' && (style.visibility === 'visible' || shown.has(node))) {
-      shown.add(node);
-      if (node.parentElement) shown.add(node.parentElement);
-    } else its.setAttribute('hidden', '');
-    its.setAttribute(mark, i);
-    if (node instanceof HTMLInputElement) {
-      if (['checkbox', 'radio'].includes(node.type)) flag(its, 'checked', node.checked);
-      else if (node.value) its.setAttribute('value', node.value);
-      else its.removeAttribute('value');
-    } else if (node instanceof HTMLTextAreaElement) its.textContent = node.value;
-    else if (node instanceof HTMLOptionElement) flag(its, 'selected', node.selected);
-  }
-  return {html: copy.outerHTML, url: location.href, nodes};
-}"""
-# The first input that keeps the button's form from being sent, as its number among the nodes.
-_INVALID = """([nodes, position]) => {
-  const button = nodes[position], form = button.form;
-  if (!form || form.noValidate || button.formNoValidate) return -1;
-  return nodes.indexOf([...form.elements].find(input => input.willValidate && !input.validity.valid));
-}"""
-_POSITION = (
-    "([nodes, i]) => [document.documentElement, ...document.querySelectorAll('html *')].indexOf(nodes[i])"
-)
-_QUIET = """limit => new Promise(done => {
-  let timer; const end = () => { observer.disconnect(); done(); };
-  const again = () => { clearTimeout(timer); timer = setTimeout(end, 100); };
-  const observer = new MutationObserver(again);
-  observer.observe(document, {subtree: true, childList: true, attributes: true, characterData: true});
-  setTimeout(end, limit); again();
-})"""
 
 
 class BrowserEnvironment:
@@ -108,8 +64,8 @@ class BrowserEnvironment:
         self._playwright: Any = None
         self._browser: Any = None
         self._page: Any = None
-        self._nodes: Any = None
-        self._tree: BeautifulSoup | None = None
+        self._frame: Any = None  # that of the element that is used
+        self._view = View({})
         self._pending: set[Any] = set()
         self._opened: list[Any] = []
         self._visited: list[str] = []
@@ -166,7 +122,7 @@ class BrowserEnvironment:
                 proxy={"server": self._gate.url, "bypass": "<-loopback>"},
                 args=["--force-webrtc-ip-handling-policy=disable_non_proxied_udp", "--disable-quic"],
             )
-        except _playwright_error() as error:
+        except playwright_error() as error:
             raise PageError(f"{program or 'Chromium'} does not start: {_first_line(error)}") from error
         context = await self._browser.new_context(accept_downloads=False, service_workers="block")
         context.on("page", self._take_page)
@@ -184,14 +140,26 @@ class BrowserEnvironment:
 
     def _take_page(self, page: Any) -> None:
         if self._page is None:
-            self._page = page
+            self._page, self._frame = page, page.main_frame
         else:
             self._opened.append(page)
+
+    @property
+    def _used_frames(self) -> tuple[Any, Any]:
+        """The page, and the frame in it where the element is that is used."""
+        return self._page.main_frame, self._frame
+
+    def _is_of_page(self, request: Any) -> bool:
+        """Whether it asks for a page, and not for a frame beside what is used."""
+        if not request.is_navigation_request():
+            return False
+        frame = _frame(request)
+        return frame is None or frame is self._frame or frame.parent_frame is None
 
     def _note_page(self, request: Any) -> None:
         if request.is_navigation_request():
             frame = _frame(request)
-            if frame == self._page.main_frame:
+            if frame in self._used_frames:
                 self._visited.append(request.url)
             elif frame is None or frame.parent_frame is None:
                 self._visited_by_windows.append(request.url)
@@ -224,12 +192,9 @@ class BrowserEnvironment:
         return await self._read()
 
     async def _read(self) -> Document:
-        handle = await self._page.evaluate_handle(_OBSERVE, _MARK)
-        html = await (await handle.get_property("html")).json_value()
-        url = await (await handle.get_property("url")).json_value()
-        self._nodes = await handle.get_property("nodes")
-        self._tree = parse(html)
-        return replace(read_document(self._tree, url, mark=_MARK), screenshot=self._picture)
+        self._view = await look(self._page)
+        document = read_document(self._view.tree, self._view.url, mark=MARK)
+        return replace(document, screenshot=self._picture)
 
     async def _go(self, work: Coroutine[Any, Any, Any]) -> None:
         """Do what may lead to another page, and wait for it. Raises HostNotAllowed, PageNotLoaded."""
@@ -248,13 +213,13 @@ class BrowserEnvironment:
             await work
             await self._settle()
             await self._go_on_in_window()
-        except _playwright_error() as error:
+        except playwright_error() as error:
             self._raise_refusal()
             if not self._asked:
                 raise
             raise PageNotLoaded(f"{self._asked[-1]} did not answer: {_first_line(error)}") from error
         self._raise_refusal()
-        if self._page.url.startswith(_ERROR_PAGE):
+        if any(frame.url.startswith(ERROR_PAGE) for frame in self._used_frames):
             raise PageNotLoaded(f"{self._asked[-1]} did not answer")
 
     @property
@@ -276,8 +241,11 @@ class BrowserEnvironment:
         if self._page is not before:
             await self._page.close()
             self._page = before
-        elif self._page.url.startswith(_ERROR_PAGE):
+        elif self._page.url.startswith(ERROR_PAGE):
             await self._page.go_back()
+        elif self._frame.url.startswith(ERROR_PAGE):
+            await self._page.evaluate("history.back()")  # Playwright waits for a page, and this is of a frame
+            await self._settle()
 
     def _raise_refusal(self) -> None:
         for url in self._asked:
@@ -291,13 +259,13 @@ class BrowserEnvironment:
         until = time.monotonic() + _SETTLE_S
         while True:
             await asyncio.sleep(0.05)
-            is_navigating = any(request.is_navigation_request() for request in self._pending)
+            is_navigating = any(map(self._is_of_page, self._pending))
             if is_navigating or (self._pending and time.monotonic() < until):
                 continue
             try:
                 await self._page.wait_for_load_state("domcontentloaded")
-                await self._page.evaluate(_QUIET, max(100, 1000 * (until - time.monotonic())))
-            except _playwright_error():
+                await wait_until_quiet(self._page, max(100, 1000 * (until - time.monotonic())))
+            except playwright_error():
                 if self._page.is_closed():
                     raise
                 continue  # another page came meanwhile
@@ -315,17 +283,18 @@ class BrowserEnvironment:
     # -- acting -----------------------------------------------------------------------------------------------------
 
     async def _act(self, operation: Operation, element: Element, text: str) -> None:
-        nodes, before = self._nodes, self._page
-        position = await self._page.evaluate(_POSITION, [nodes, element.position])
+        view, before = self._view, self._page
+        self._frame = view.part(element.position).frame
+        handle = await view.node(element.position)
         document = await self._read()
+        position = await self._view.number(self._frame, handle)
         now = next((other for other in document.elements if other.position == position), None)
         if position < 0 or now is None or (now.role, now.name) != (element.role, element.name):
             raise StalePage(f"{element} is not on the page any more")
-        handle = (await nodes.get_property(str(element.position))).as_element()
         assert before is self._page
         try:
             await self._do(operation, handle, position, element, text)
-        except _playwright_error() as error:
+        except playwright_error() as error:
             raise ToolError(f"{element} cannot be used: {_first_line(error)}") from error
 
     async def _do(
@@ -359,11 +328,8 @@ class BrowserEnvironment:
         """Raise ToolError where the browser would ask for what is missing, and send nothing."""
         if not element.is_submit:
             return
-        missing = await self._page.evaluate(_INVALID, [self._nodes, position])
-        if missing >= 0:
-            assert self._tree is not None
-            control = self._tree.select_one(f"[{_MARK}='{missing}']")
-            assert control is not None
+        control = await self._view.invalid(position)
+        if control is not None:
             asked = names.name(control, "", lambda _: None)
             raise ToolError(f"the form is not sent: it asks for {asked!r}")
 
@@ -372,7 +338,7 @@ def _frame(request: Any) -> Any:
     """The frame that asks; None for a window that is only being opened."""
     try:
         return request.frame
-    except _playwright_error():
+    except playwright_error():
         return None
 
 
@@ -389,12 +355,6 @@ def _playwright() -> Any:
     except ImportError as error:
         raise PageError("a browser needs the extra: pip install 'lumos-edge[browser]'") from error
     return async_playwright
-
-
-def _playwright_error() -> type[Exception]:
-    from playwright.async_api import Error
-
-    return Error
 
 
 def _first_line(error: BaseException) -> str:

@@ -1,7 +1,7 @@
 """HTML to a `Document`.
 
 Covered: what HTML itself says, with hidden parts left out (`hidden`, `aria-hidden`, inline `display: none`, closed
-details). Not covered: frames, shadow trees, and style sheets, which only a browser knows.
+details). Not covered: what only a browser knows, of frames, shadow trees and style sheets.
 """
 
 from __future__ import annotations
@@ -21,6 +21,9 @@ from lumos_edge.web.names import attribute, clean, cut, text_of
 
 MAX_HTML_BYTES: Final = 5_000_000
 """A longer page is refused: reading it would take more than some 5 s."""
+
+SCOPE: Final = "data-lumos-edge-scope"
+"""The attribute that says which tree the ids in a tag are of, where a browser has put several into one."""
 
 MAX_TAGS: Final = 50_000
 MAX_DEPTH: Final = 512
@@ -125,7 +128,7 @@ class _Reader:
         return Element(
             id=number,
             role=names.role(tag) or tag.name,
-            name=names.name(tag, label, self._by_id.get),
+            name=self._name(tag, label),
             label=label,
             value=clean(_value(tag)),
             options=_options(tag),
@@ -135,22 +138,25 @@ class _Reader:
             position=position,
         )
 
-    @cached_property
-    def _by_id(self) -> dict[str, Tag]:
-        return {attribute(tag, "id"): tag for tag in reversed(self.seen) if tag.has_attr("id")}
+    def _name(self, tag: Tag, label: str) -> str:
+        return names.name(tag, label, lambda key: self._by_id.get((attribute(tag, SCOPE), key)))
 
     @cached_property
-    def _labels(self) -> dict[str, list[Tag]]:
-        labels: dict[str, list[Tag]] = {}
+    def _by_id(self) -> dict[tuple[str, str], Tag]:
+        return {_key(tag, "id"): tag for tag in reversed(self.seen) if tag.has_attr("id")}
+
+    @cached_property
+    def _labels(self) -> dict[tuple[str, str], list[Tag]]:
+        labels: dict[tuple[str, str], list[Tag]] = {}
         for tag in self.seen:
             if tag.name == "label" and tag.has_attr("for"):
-                labels.setdefault(attribute(tag, "for"), []).append(tag)
+                labels.setdefault(_key(tag, "for"), []).append(tag)
         return labels
 
     def _label(self, tag: Tag) -> str:
         if tag.name not in ("input", "select", "textarea", "button"):
             return ""
-        labels = self._labels.get(attribute(tag, "id"), []) if tag.has_attr("id") else []
+        labels = self._labels.get(_key(tag, "id"), []) if tag.has_attr("id") else []
         around = tag.find_parent("label") if not labels else None
         return " ".join(text_of(label) for label in [*labels, *filter(None, [around])])
 
@@ -173,13 +179,13 @@ class _Reader:
     def form_text(self, form: Tag) -> str:
         """`search: q, category`: a form's name and the names of what it asks for."""
         controls = [
-            names.name(tag, self._label(tag), self._by_id.get)
+            self._name(tag, self._label(tag))
             for tag in form.find_all(["input", "select", "textarea"])
             if isinstance(tag, Tag) and names.role(tag) not in ("", "button") and id(tag) in self._positions
         ]
         if not controls:
             buttons = form.find_all(["button", "input"])
-            controls = [names.name(tag, "", self._by_id.get) for tag in buttons if is_submit(tag)][:1]
+            controls = [self._name(tag, "") for tag in buttons if is_submit(tag)][:1]
         asked = ", ".join(dict.fromkeys(controls[:_MAX_CONTROLS]))
         title = clean(attribute(form, "aria-label") or attribute(form, "name") or attribute(form, "id"))
         return ": ".join(filter(None, [title, asked])) or "form"
@@ -187,6 +193,11 @@ class _Reader:
 
 def _tags(tree: BeautifulSoup) -> Iterator[Tag]:
     return (node for node in tree.descendants if isinstance(node, Tag))
+
+
+def _key(tag: Tag, name: str) -> tuple[str, str]:
+    """An id that a tag has or refers to, with the tree that it is in."""
+    return attribute(tag, SCOPE), attribute(tag, name)
 
 
 def _hides(tag: Tag, parent: Tag) -> bool:

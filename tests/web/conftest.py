@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
 from lumos_edge.errors import PageError
 from lumos_edge.web.browser import find_browser
 from lumos_edge.web.opening import open_site
+from lumos_edge.web.site import Site
 from tests.web.shop import Shop
+
+Open = Callable[..., Site]
 
 
 @pytest.fixture
@@ -40,3 +43,25 @@ def chromium() -> None:
         pytest.skip(f"the installed Chromium does not start: {error}")
     finally:
         server.close()
+
+
+@pytest.fixture
+def browse() -> Iterator[Open]:
+    """Opens sites in a browser, and closes them at the end."""
+    sites: list[Site] = []
+
+    def opened(url: str, **options: object) -> Site:
+        sites.append(open_site(url, browser="headless", **options))  # type: ignore[arg-type]
+        return sites[-1]
+
+    yield opened
+    for site in sites:
+        site.close()
+
+
+@pytest.fixture
+def other() -> Iterator[Shop]:
+    """A server that no user allowed: the same host, another port."""
+    server = Shop()
+    yield server
+    server.close()

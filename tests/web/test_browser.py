@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,34 +15,11 @@ from lumos_edge.web.document import Document, Element
 from lumos_edge.web.opening import open_site
 from lumos_edge.web.policy import Policy
 from lumos_edge.web.site import Site
+from tests.web.conftest import Open
 from tests.web.shop import Shop
 from tests.web.tasks import TASKS, run
 
 pytestmark = pytest.mark.usefixtures("chromium")
-
-Open = Callable[..., Site]
-
-
-@pytest.fixture
-def browse() -> Iterator[Open]:
-    """Opens sites in a browser, and closes them at the end."""
-    sites: list[Site] = []
-
-    def opened(url: str, **options: object) -> Site:
-        sites.append(open_site(url, browser="headless", **options))  # type: ignore[arg-type]
-        return sites[-1]
-
-    yield opened
-    for site in sites:
-        site.close()
-
-
-@pytest.fixture
-def other() -> Iterator[Shop]:
-    """A server that no user allowed: the same host, another port."""
-    server = Shop()
-    yield server
-    server.close()
 
 
 @pytest.mark.parametrize("name", TASKS)
