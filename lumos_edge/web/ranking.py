@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
-from itertools import chain
 from typing import NamedTuple
 
-from lumos_edge.knowledge.bm25 import Collection, Term, score_words
+from lumos_edge.knowledge.bm25 import score_texts
 from lumos_edge.knowledge.words import words
 from lumos_edge.web.document import EDITABLE, Element, Operation
 
@@ -38,7 +36,7 @@ class Ranked(NamedTuple):
 def ranked(elements: Sequence[Element], operation: Operation, query: str, n_best: int) -> tuple[Ranked, ...]:
     """The best of the elements that this can be done to, the best first, else in the order of the page.
 
-    Costs some 10 us for each element.
+    Costs some 6 us for each element.
     """
     fitting = [element for element in elements if operation in element.operations]
     scores = _scores([_text(element) for element in fitting], query)
@@ -85,17 +83,7 @@ def _text(element: Element) -> str:
 
 
 def _scores(texts: Sequence[str], query: str) -> list[float]:
-    telling = dict.fromkeys(_telling(query))
-    asked = frozenset(telling)
-    found = [words(text) for text in texts]
-    shared = [asked.intersection(one) for one in found]
-    n_with = Counter(chain.from_iterable(shared))
-    terms = [Term((word,), n_with[word]) for word in telling]
-    collection = Collection(len(texts), sum(map(len, found)))
-    return [
-        score_words(terms, one, collection) if known else 0.0
-        for one, known in zip(found, shared, strict=True)
-    ]
+    return score_texts(_telling(query), [words(text) for text in texts])
 
 
 def _telling(query: str) -> list[str]:

@@ -3,8 +3,19 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from lumos_edge.knowledge.words import asked_words
+from lumos_edge.knowledge.words import asked_words, words
+
+
+@given(st.text(st.characters(max_codepoint=127)))
+def test_words_of_ascii_are_those_of_other_texts(text: str) -> None:
+    assert words(text) == words(f"{text} é")[:-1]
+
+
+def test_words_are_folded() -> None:
+    assert words("Größe_2: l'Été, R2-D2\x1f東京") == ["große", "2", "l", "ete", "r2", "d2", "東京"]
 
 
 @pytest.mark.parametrize(
