@@ -21,13 +21,15 @@ _KEYWORD_LIST = """
     transaction trigger unbounded union unique update using vacuum values view virtual when where window with without
     true false
 """
-_KEYWORDS = frozenset(_KEYWORD_LIST.split())
+KEYWORDS = frozenset(_KEYWORD_LIST.split())
+"""The words that SQLite takes for itself, in lower case."""
+
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 def spell(name: str) -> str:
     """The name as a statement writes it: in double quotes where SQLite would take it for something else."""
-    if _PLAIN.fullmatch(name) and name.lower() not in _KEYWORDS:
+    if _PLAIN.fullmatch(name) and name.lower() not in KEYWORDS:
         return name
     return quote(name)
 

@@ -17,7 +17,10 @@ ForeignKey: TypeAlias = tuple[str, str, str, str]
 
 MAX_TABLES = 200
 MAX_COLUMNS = 5000
-"""A larger schema is refused: its description fits no context window, its grammar no time limit."""
+MAX_NAME_BYTES = 300_000
+"""Of all columns' names, each with its table's, in UTF-8.
+
+A larger schema is refused: its description fits no context window, its grammar no time limit."""
 
 
 def read_schema(connection: sqlite3.Connection) -> Schema:
@@ -35,12 +38,17 @@ def check_n_tables(n_tables: int) -> None:
 
 
 def speakable_schema(found: Sequence[Table], keys: Iterable[ForeignKey]) -> Schema:
-    """What of tables and foreign keys can be named in a statement. Raises DatabaseError for too many columns."""
+    """What of tables and foreign keys can be named in a statement. Raises DatabaseError for too many."""
     n_columns = sum(len(table.columns) for table in found)
     if n_columns > MAX_COLUMNS:
         raise DatabaseError(f"the database has {n_columns:,} columns, at most {MAX_COLUMNS:,} are taken")
     tables = tuple(table for table in map(_speakable, found) if table)
     n_left_out = n_columns - sum(len(table.columns) for table in tables)
+    n_bytes = sum(len(f"{table.name}.{c.name}".encode()) for table in tables for c in table.columns)
+    if n_bytes > MAX_NAME_BYTES:
+        raise DatabaseError(
+            f"the database's columns have names of {n_bytes:,} bytes, at most {MAX_NAME_BYTES:,} are taken"
+        )
     named = Schema(tables, (), n_left_out)
     references = (_known(named, *key) for key in keys)
     return Schema(tables, tuple(reference for reference in references if reference), n_left_out)

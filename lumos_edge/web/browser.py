@@ -66,6 +66,7 @@ class BrowserEnvironment:
         self._page: Any = None
         self._frame: Any = None  # that of the element that is used
         self._view = View({})
+        self._silent: set[Any] = set()  # frames that did not answer
         self._pending: set[Any] = set()
         self._opened: list[Any] = []
         self._visited: list[str] = []
@@ -143,6 +144,10 @@ class BrowserEnvironment:
             self._page, self._frame = page, page.main_frame
         else:
             self._opened.append(page)
+        page.on("framenavigated", self._hear)
+
+    def _hear(self, frame: Any) -> None:
+        self._silent.discard(frame)  # its new document may answer
 
     @property
     def _used_frames(self) -> tuple[Any, Any]:
@@ -192,14 +197,15 @@ class BrowserEnvironment:
         return await self._read()
 
     async def _read(self) -> Document:
-        self._view = await look(self._page)
+        self._view = await look(self._page, self._silent)
         document = read_document(self._view.tree, self._view.url, mark=MARK)
         return replace(document, screenshot=self._picture)
 
     async def _go(self, work: Coroutine[Any, Any, Any]) -> None:
         """Do what may lead to another page, and wait for it. Raises HostNotAllowed, PageNotLoaded."""
         before = self._page
-        for found in (self._opened, self._visited, self._visited_by_windows):
+        # What was asked for before has had its time.
+        for found in (self._pending, self._opened, self._visited, self._visited_by_windows):
             found.clear()
         try:
             await self._finish(work)
@@ -264,7 +270,7 @@ class BrowserEnvironment:
                 continue
             try:
                 await self._page.wait_for_load_state("domcontentloaded")
-                await wait_until_quiet(self._page, max(100, 1000 * (until - time.monotonic())))
+                await wait_until_quiet(self._page, max(100, 1000 * (until - time.monotonic())), self._silent)
             except playwright_error():
                 if self._page.is_closed():
                     raise

@@ -1,6 +1,6 @@
 """A page in a browser as one tree: its document, and those of its frames and open shadow trees where they are shown.
 
-Not covered: closed shadow trees, which no script can enter, and frames that do not answer within 5 s.
+Not covered: closed shadow trees, which no script can enter, and frames that do not answer within 2 s.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ MAX_FRAMES: Final = 100
 
 ERROR_PAGE: Final = "chrome-error:"
 _STRIDE: Final = 1 << 20
-_FRAME_TIMEOUT_S = 5.0
+_FRAME_TIMEOUT_S = 2.0
 
 # The HTML of a document with what only the browser knows of it: what is not shown is `hidden`, inputs have the values
 # that they show, shadow trees stand in their hosts and hold in their slots what is shown there. The copies are made for
@@ -161,12 +161,18 @@ class View:
         return self.tree.select_one(f"[{MARK}='{part.first + index}']") if index >= 0 else None
 
 
-async def look(page: Any) -> View:
-    """The page as it is now. Raises PageTooLarge, and what Playwright raises."""
+async def look(page: Any, silent: set[Any]) -> View:
+    """The page as it is now, without the frames that are `silent`, to which those are added that do not answer.
+
+    Raises PageTooLarge, and what Playwright raises.
+    """
     if len(page.frames) > MAX_FRAMES:
         raise PageTooLarge(f"the page has {len(page.frames)} frames, at most {MAX_FRAMES} are read")
-    frames = [frame for frame in page.frames if not frame.url.startswith(ERROR_PAGE)]
-    within = [_if_it_answers(_part(frame, n)) for n, frame in enumerate(frames) if frame.parent_frame]
+    within = [
+        _if_it_answers(_part(frame, number), frame, silent)
+        for number, frame in enumerate(page.frames)
+        if frame.parent_frame and frame not in silent and not frame.url.startswith(ERROR_PAGE)
+    ]
     whole, *others = await asyncio.gather(_part(page.main_frame, 0), *within)
     parts = {part.first // _STRIDE: part for part in (whole, *others) if part}
     n_characters = sum(len(part.html) for part in parts.values())
@@ -174,7 +180,7 @@ async def look(page: Any) -> View:
         raise PageTooLarge(f"the page has {n_characters:,} characters, at most {MAX_HTML_BYTES:,} are read")
     view = View(parts)
     for part in reversed([*parts.values()][1:]):  # those in frames first
-        await _if_it_answers(_put_in(part, view))
+        await _if_it_answers(_put_in(part, view), part.frame, silent)
     return view
 
 
@@ -198,17 +204,24 @@ async def _put_in(part: Part, view: View) -> None:
             owner.append(content.extract())
 
 
-async def wait_until_quiet(page: Any, limit_ms: float) -> None:
-    """Until scripts leave the page and its frames as they are, but no longer than that."""
-    within = [_if_it_answers(frame.evaluate(_QUIET, limit_ms)) for frame in page.frames if frame.parent_frame]
+async def wait_until_quiet(page: Any, limit_ms: float, silent: set[Any]) -> None:
+    """Until scripts leave the page and its frames as they are, but no longer than that; for `silent` see `look`."""
+    within = [
+        _if_it_answers(frame.evaluate(_QUIET, limit_ms), frame, silent, limit_ms / 1000)
+        for frame in page.frames
+        if frame.parent_frame and frame not in silent
+    ]
     await asyncio.gather(page.main_frame.evaluate(_QUIET, limit_ms), *within)
 
 
-async def _if_it_answers(work: Awaitable[T]) -> T | None:
-    """None where a frame is gone, or a script in it does not end."""
+async def _if_it_answers(work: Awaitable[T], frame: Any, silent: set[Any], more_s: float = 0.0) -> T | None:
+    """None where a frame is gone, or silent: its server does not answer, or a script in it does not end."""
     try:
-        return await asyncio.wait_for(work, _FRAME_TIMEOUT_S)
-    except (asyncio.TimeoutError, TimeoutError, playwright_error()):
+        return await asyncio.wait_for(work, _FRAME_TIMEOUT_S + more_s)
+    except (asyncio.TimeoutError, TimeoutError):
+        silent.add(frame)
+        return None
+    except playwright_error():
         return None
 
 
