@@ -13,14 +13,13 @@ import argparse
 import json
 import time
 from collections import Counter
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from lumos_edge.agent import Agent
 from lumos_edge.engine.recorded import RecordingEngine
 from lumos_edge.errors import BudgetExceeded
-from lumos_edge.loading import Modules, choose, load_modules
+from lumos_edge.loading import Modules, choose, load_modules, with_tools
 from lumos_edge.scoring import is_correct_rows, is_ordered
 from lumos_edge.sql.database import Database
 from lumos_edge.toolbox import Toolbox
@@ -41,8 +40,9 @@ def main() -> None:
     parser.add_argument("--n-threads", type=int, default=0)
     options = parser.parse_args()
     tasks = [json.loads(line) for line in options.tasks.read_text("utf-8").splitlines()][: options.limit]
+    tasks.sort(key=lambda task: task["db"])  # questions to one database find its schema in the cache
     outcomes = read_outcomes(options.output)[: len(tasks)]
-    modules = load_modules(replace(choose(options.pack), tools=("sql",)), options.n_threads)
+    modules = load_modules(with_tools(choose(options.pack), ("sql",)), options.n_threads)
     for task in tasks[len(outcomes) :]:
         outcomes.append(answer(task, options.tasks.parent, modules, options.formulation))
         if options.output:

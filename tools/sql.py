@@ -62,6 +62,30 @@ EXAMPLES = (
         _SHOPS,
     ),
     Example(
+        "What are the youngest and the average age of the employees of each shop in the North?",
+        (
+            (
+                "Join the employees with their shops in the North and select the smallest and the average age of each.",
+                "R1 = SQL(SELECT MIN(employee.age), AVG(employee.age) FROM employee JOIN shop ON employee.shop_id = "
+                "shop.shop_id WHERE shop.district = 'North' GROUP BY shop.shop_id)",
+                "(21, 34.5); (19, 40)",
+            ),
+        ),
+        _SHOPS,
+    ),
+    Example(
+        "List the names and cities of the employees, by the number of products of their shop.",
+        (
+            (
+                "Join the employees with their shops and order their names and cities by the number of products.",
+                "R1 = SQL(SELECT employee.name, employee.city FROM employee JOIN shop ON employee.shop_id = "
+                "shop.shop_id ORDER BY shop.n_products)",
+                "(Ada, Bath); (Tom, York)",
+            ),
+        ),
+        _SHOPS,
+    ),
+    Example(
         "Which districts have at least two shops?",
         (
             (
@@ -73,12 +97,14 @@ EXAMPLES = (
         _SHOPS,
     ),
     Example(
-        "What is the title of the longest drama?",
+        "Which countries have directors of both comedies and dramas?",
         (
             (
-                "Order the dramas by their minutes, the longest first, and take the first title.",
-                "R1 = SQL(SELECT title FROM film WHERE genre = 'drama' ORDER BY minutes DESC LIMIT 1)",
-                "Long Winter",
+                "Take the countries of the directors of comedies that are also countries of directors of dramas.",
+                "R1 = SQL(SELECT director.country FROM director JOIN film ON film.director_id = director.id "
+                "WHERE film.genre = 'comedy' INTERSECT SELECT director.country FROM director JOIN film "
+                "ON film.director_id = director.id WHERE film.genre = 'drama')",
+                "France, Japan",
             ),
         ),
         _FILMS,
@@ -96,14 +122,45 @@ EXAMPLES = (
         _FILMS,
     ),
     Example(
-        "Which countries have directors of both comedies and dramas?",
+        "Which genre has the most films?",
         (
             (
-                "Take the countries of the directors of comedies that are also countries of directors of dramas.",
-                "R1 = SQL(SELECT director.country FROM director JOIN film ON film.director_id = director.id "
-                "WHERE film.genre = 'comedy' INTERSECT SELECT director.country FROM director JOIN film "
-                "ON film.director_id = director.id WHERE film.genre = 'drama')",
-                "France, Japan",
+                "Group the films by genre, order the genres by their number of films, and take the first.",
+                "R1 = SQL(SELECT genre FROM film GROUP BY genre ORDER BY COUNT(*) DESC LIMIT 1)",
+                "drama",
+            ),
+        ),
+        _FILMS,
+    ),
+    Example(
+        "What is the title of the longest drama?",
+        (
+            (
+                "Order the dramas by their minutes, the longest first, and take the first title.",
+                "R1 = SQL(SELECT title FROM film WHERE genre = 'drama' ORDER BY minutes DESC LIMIT 1)",
+                "Long Winter",
+            ),
+        ),
+        _FILMS,
+    ),
+    Example(
+        "How many films are there of each genre?",
+        (
+            (
+                "Group the films by genre and count the films of each genre.",
+                "R1 = SQL(SELECT genre, COUNT(*) FROM film GROUP BY genre)",
+                "(comedy, 12); (drama, 31)",
+            ),
+        ),
+        _FILMS,
+    ),
+    Example(
+        "What are the titles and years of the comedies that are shorter than 90 minutes?",
+        (
+            (
+                "Select the title and the year of the comedies with less than 90 minutes.",
+                "R1 = SQL(SELECT title, year FROM film WHERE genre = 'comedy' AND minutes < 90)",
+                "(Two Left, 1999); (Noon, 2011)",
             ),
         ),
         _FILMS,
