@@ -13,7 +13,7 @@ from lumos_edge.trajectory import Action
 
 # Looking for the targets, and not for ";", finds the next action: a text argument may hold any punctuation.
 _TARGETS = re.compile(r"((?:R\d+|Output)(?:, R\d+)*) = ")
-_TOOL = re.compile(r"([A-Za-z_]\w*)\(")
+_TOOL = re.compile(r"([^\W\d]\w*)\(")
 _ALIAS = re.compile(r"R\d+")
 _SEPARATOR = "; "
 

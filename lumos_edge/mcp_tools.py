@@ -9,7 +9,8 @@ Covered are tools whose required parameters are, in JSON schema:
     anyOf one of these and null     the same
 
 Optional parameters keep the server's defaults. Not covered: arrays, objects, references and other unions as required
-parameters, and words that no action can hold; such a tool is refused with the reason, and the others work.
+parameters, words that no action can hold, and more than 16 required parameters or 500 words; such a tool is refused
+with the reason, and the others work. A name is written with `_` for what no action can hold.
 
 A result is the value of a structured `{"result": ...}`, else the texts that the server sends: a number where they are
 one. What a server says of its tools is text in a prompt, cut to one line. Source: modelcontextprotocol.io, 2025-11-25.
@@ -20,7 +21,7 @@ from __future__ import annotations
 import asyncio
 import re
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from contextlib import AsyncExitStack
@@ -46,7 +47,11 @@ TIMEOUT_S = 30.0
 """How long a server may take to start, and for one call."""
 
 _MAX_DESCRIPTION = 160
-_WORD = re.compile(r"[^\s,;()\[\]][^\n,;()\[\]]*")
+_MAX_NAME = 64
+_MAX_PARAMETERS = 16
+_MAX_WORDS = 500
+_WORD = re.compile(r"[^\s,;()\[\]](?:[^,;()\[\]]*[^\s,;()\[\]])?")
+_UNWRITABLE = re.compile(r"[^\w./-]")
 _POLL_S = 0.05
 
 
@@ -88,7 +93,10 @@ class McpServer:
         except McpError as error:
             self.refused[description.name] = str(error)
         else:
-            self.tools += (made,)
+            if made.name in [tool.name for tool in self.tools]:
+                self.refused[description.name] = f"another tool of the server is written {made.name}, too"
+            else:
+                self.tools += (made,)
 
     def call(self, name: str, arguments: Mapping[str, Any]) -> Value:
         """Call a tool of the server; raises ToolError with what it says, or when the server is gone."""
@@ -158,21 +166,24 @@ def tool_of(
     name: str, description: str, schema: Mapping[str, Any], call: Callable[[dict[str, Any]], Value]
 ) -> Tool:
     """The tool that calls an MCP tool with that input schema; raises McpError for one that no action can express."""
-    required = schema.get("required") or []
-    properties = schema.get("properties") or {}
-    kinds = {key: _kind(name, key, properties.get(key) or {}) for key in required}
-    labelled = len(kinds) > 1
+    properties = _properties(name, schema)
+    kinds = {key: _kind(name, key, found) for key, found in properties.items()}
+    labels = _labels(name, kinds)
 
     def function(**arguments: Any) -> Value:
-        return call({key: _json(key, properties[key], arguments[key]) for key in kinds})
+        return call({key: _json(key, found, arguments[key]) for key, found in properties.items()})
 
-    word = re.sub(r"\W", "_", name)
-    words = " ".join(description.split())[:_MAX_DESCRIPTION].rstrip(".")
+    word = re.sub(r"\W", "_", name)[:_MAX_NAME]
+    word = word if word[:1].isalpha() else f"t_{word}"
+    words = _one_line(description)[:_MAX_DESCRIPTION].rstrip(".")
     return Tool(
-        name=word if word[:1].isalpha() else f"t_{word}",
-        interface=f"{word}({', '.join(kinds)}): {words}",
+        name=word,
+        interface=f"{word}({', '.join(labels)}): {words}",
         function=function,
-        parameters=tuple(Parameter(key, key if labelled else "", kind) for key, kind in kinds.items()),
+        parameters=tuple(
+            Parameter(key, label if len(kinds) > 1 else "", kind)
+            for label, (key, kind) in zip(labels, kinds.items(), strict=True)
+        ),
         context_name="",
         resources={},
         returns=frozenset({Number, Boolean, Text}),
@@ -181,15 +192,48 @@ def tool_of(
     )
 
 
+def _properties(tool: str, schema: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """The schema of each required parameter; what is no JSON schema is an McpError, too."""
+    required, properties = schema.get("required") or [], schema.get("properties") or {}
+    is_list = isinstance(required, list) and all(isinstance(key, str) for key in required)
+    if not (is_list and isinstance(properties, dict)):
+        raise McpError(f"{tool}: its parameters are no JSON schema, found {_short(schema)}")
+    if len(required) > _MAX_PARAMETERS:
+        raise McpError(f"{tool} requires {len(required)} parameters, at most {_MAX_PARAMETERS} are taken")
+    found = {key: properties.get(key) or {} for key in required}
+    for key, one in found.items():
+        if not isinstance(one, dict):
+            raise McpError(f"{tool}: the schema of {_short(key)} is {_short(one)}, expected an object")
+    return found
+
+
+def _labels(tool: str, keys: Iterable[str]) -> list[str]:
+    """The parameters' names as an action writes them."""
+    labels = [_UNWRITABLE.sub("_", key) for key in keys]
+    for label in labels:
+        if not 0 < len(label) <= _MAX_NAME or labels.count(label) > 1:
+            raise McpError(
+                f"{tool}: a parameter is called {_short(label)}, expected names of 1 to {_MAX_NAME} letters, "
+                "each another one"
+            )
+    return labels
+
+
+def _one_line(text: str) -> str:
+    """The text in one line, without what a terminal might obey."""
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
+
+
+def _short(found: object) -> str:
+    text = repr(found)
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
 def _kind(tool: str, key: str, schema: Mapping[str, Any]) -> ArgumentKind:
     schema = _without_null(schema)
-    words = schema.get("enum") or ([schema["const"]] if "const" in schema else None)
+    words = schema.get("enum", [schema["const"]] if "const" in schema else None)
     if words is not None:
-        if all(isinstance(word, str) and _WORD.fullmatch(word) for word in words):
-            return ChoiceArgument(tuple(words))
-        raise McpError(
-            f"{tool}: {key} is one of {words!r}, expected words without brackets, commas and semicolons"
-        )
+        return _choice(tool, key, words)
     kinds: dict[Any, ArgumentKind] = {
         "string": TextArgument(),
         "number": NumberArgument(),
@@ -198,14 +242,30 @@ def _kind(tool: str, key: str, schema: Mapping[str, Any]) -> ArgumentKind:
     }
     kind = schema.get("type")
     if not isinstance(kind, str) or kind not in kinds:
-        found = kind or "/".join(schema) or "nothing"
-        raise McpError(f"{tool}: the schema of {key} is of {found!r}, expected {', '.join(kinds)}")
+        found = _short(kind or "/".join(schema) or "nothing")
+        raise McpError(f"{tool}: the schema of {_short(key)} is of {found}, expected {', '.join(kinds)}")
     return kinds[kind]
+
+
+def _choice(tool: str, key: str, words: Any) -> ChoiceArgument:
+    if not isinstance(words, list) or not 0 < len(words) <= _MAX_WORDS or not all(map(_is_writable, words)):
+        raise McpError(
+            f"{tool}: {_short(key)} is one of {_short(words)}, "
+            f"expected up to {_MAX_WORDS} words without brackets, commas and semicolons"
+        )
+    return ChoiceArgument(tuple(dict.fromkeys(words)))
+
+
+def _is_writable(word: Any) -> bool:
+    return isinstance(word, str) and _WORD.fullmatch(word) is not None and word.isprintable()
 
 
 def _without_null(schema: Mapping[str, Any]) -> Mapping[str, Any]:
     """What stands beside null in a union of two."""
-    others = [member for member in schema.get("anyOf") or () if member.get("type") != "null"]
+    union = schema.get("anyOf")
+    if not isinstance(union, list) or not all(isinstance(member, dict) for member in union):
+        return schema
+    others: list[Mapping[str, Any]] = [member for member in union if member.get("type") != "null"]
     return others[0] if len(others) == 1 else schema
 
 
