@@ -25,6 +25,7 @@ from lumos_edge.trajectory import FORMULATIONS, Module
 from lumos_edge.values import Number
 from training.annotations import Annotation, Annotator, messages, plain_formula
 from training.chains import Problem, RejectedItemError, chain, numbers_of, problems, read_lines
+from training.operations import explained
 from training.renumbering import is_like, renumber
 from training.subgoals import word_subgoal
 from training.synthetic import SyntheticProblem, generate
@@ -66,16 +67,14 @@ def gsm8k(file: Path, n_items: int, annotator: Annotator, tally: Tally) -> Itera
         yield annotation
 
 
-def solution(problem: Problem) -> list[tuple[str, str]]:
+def solution(problem: Problem) -> tuple[tuple[str, str], ...]:
     """Each line of a problem's chain as a subgoal and its actions; raises RejectedItemError."""
     given = numbers_of(problem.question)
-    subgoals: dict[str, int] = {}
     found = []
-    for number, line in enumerate(chain(problem), 1):
+    for line in chain(problem):
         actions = [str(replace(a, arguments=plain_formula(a.arguments))) for a in line.actions]
-        found.append((word_subgoal(line, given, subgoals), "; ".join(actions)))
-        subgoals[line.actions[-1].targets[0]] = number
-    return found
+        found.append((word_subgoal(line, given), "; ".join(actions)))
+    return explained(found)
 
 
 def synthetic(n_items: int, seed: int, annotator: Annotator, tally: Tally) -> Iterator[Annotation]:
@@ -88,7 +87,9 @@ def synthetic(n_items: int, seed: int, annotator: Annotator, tally: Tally) -> It
             continue
         item_id = f"synthetic-{seed}-{len(seen) + 1}"
         try:
-            annotation = annotator.annotate("synthetic", item_id, problem.question, problem.solution, None)
+            annotation = annotator.annotate(
+                "synthetic", item_id, problem.question, explained(problem.solution), None
+            )
             _check_sensible(problem, annotation)
         except RejectedItemError as error:
             tally.rejected["synthetic", error.reason] += 1

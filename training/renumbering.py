@@ -12,6 +12,7 @@ from fractions import Fraction
 from training.annotations import Annotation, plain_formula
 from training.chains import NUMBER, RejectedItemError
 
+_NUMBER = re.compile(rf"(?P<subgoal>Subgoal \d+)|{NUMBER.pattern}")
 _WHOLE = re.compile(r"\d+")
 _NUMBER_WORD = re.compile(
     r"\b(?:two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|dozen|twice|half)\b", re.I
@@ -82,7 +83,7 @@ def _near(number: int, rng: random.Random) -> int:
 
 
 def _replaced(text: str, new: dict[str, str]) -> str:
-    return NUMBER.sub(lambda match: _replacement(match[0], new), text)
+    return _NUMBER.sub(lambda match: match[0] if match["subgoal"] else _replacement(match[0], new), text)
 
 
 def _replacement(found: str, new: dict[str, str]) -> str:

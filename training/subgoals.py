@@ -1,15 +1,15 @@
 """Subgoals worded by rules from the lines of a worked solution.
 
 `So she sold 48/2 = <<48/2=24>>24 clips in May.` becomes `Calculate how many clips she sold in May.`: the words on
-both sides of the result, and never the result. A line whose words do not do is worded by its last operation and what
-that takes: `Multiply 12 by the result of Subgoal 1.`
+both sides of the result, and never the result. A line whose words do not do is worded by its last operation:
+`Calculate the difference.` What it is calculated of, `operations` adds.
 Style: the maths annotations of Agent Lumos (arXiv 2311.05657), "Calculate the number of clips sold in May."
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Set
+from collections.abc import Set
 from fractions import Fraction
 
 from training.chains import ChainLine, numbers_of
@@ -54,24 +54,16 @@ _UNIT_END = re.compile(
     r"so)\b|[,.;:()]"
 )
 _MONEY = re.compile(r"[$€£]\s*$")
-# The sign between an operation's operands, its words with them, and without.
-_BY_OPERATION = (
-    ("-", "Subtract {1} from {0}.", "Calculate the difference."),
-    ("/", "Divide {0} by {1}.", "Divide to get the share."),
-    ("*", "Multiply {0} by {1}.", "Multiply to get the amount."),
-    ("+", "Add {0} and {1}.", "Calculate the sum."),
-)
+_BY_OPERATION = {"-": "the difference", "/": "the share", "*": "the amount", "+": "the sum"}
 
 
-def word_subgoal(line: ChainLine, given: Set[Fraction], subgoals: Mapping[str, int]) -> str:
-    """The subgoal of a solution's line. Its words hold no number but those in `given` (the question's).
-
-    `subgoals` says which subgoal each earlier line's result (`R1`) is of.
-    """
+def word_subgoal(line: ChainLine, given: Set[Fraction]) -> str:
+    """The subgoal of a solution's line. Its words hold no number but those in `given` (the question's)."""
     words = _from_words(line.text)
     if words and numbers_of(words) <= given and len(words.split()) <= _MAX_WORDS:
         return words
-    return _from_operation(line.actions[-1].arguments, subgoals)
+    formula = line.actions[-1].arguments
+    return f"Calculate {next((name for sign, name in _BY_OPERATION.items() if sign in formula[1:]), 'the result')}."
 
 
 _ASKED = re.compile(
@@ -95,24 +87,6 @@ def word_question(question: str) -> str:
         subject, _, verb = rest.partition(" ")
         return f"Calculate {topic} {subject} {auxiliary} {verb}."
     return f"Calculate {topic} {auxiliary} {rest}."
-
-
-def _from_operation(formula: str, subgoals: Mapping[str, int]) -> str:
-    for sign, with_operands, without in _BY_OPERATION:
-        if sign not in formula[1:]:
-            continue
-        names = [_operand(text.strip(), subgoals) for text in formula.split(sign)]
-        if not all(names) or (len(names) > 2 and sign != "+"):
-            return without
-        return with_operands.format(", ".join(names[:-1]), names[-1])
-    return "Calculate the result."
-
-
-def _operand(text: str, subgoals: Mapping[str, int]) -> str:
-    """A number as it stands (an earlier result never stands as one), a subgoal's result by its number, or ""."""
-    if text in subgoals:
-        return f"the result of Subgoal {subgoals[text]}"
-    return text if re.fullmatch(r"[\d,.]+%?", text) else ""
 
 
 def _from_words(text: str) -> str:

@@ -33,6 +33,20 @@ def test_a_number_changes_wherever_it_stands(annotator: Annotator) -> None:
     assert variant.solution[0][0] == f"Do it in {new} steps."
 
 
+def test_a_subgoal_keeps_its_number(annotator: Annotator) -> None:
+    actions = [
+        "R1 = Calculator(9-3)",
+        "R2 = Calculator(R1*9)",
+        "R3 = Calculator(R2*9)",
+        "R4 = Calculator(R3*3)",
+    ]
+    solution = [("Multiply the result of Subgoal 3 by 3.", action) for action in actions]
+    task = annotator.annotate("gsm8k", "1", "Of 9 nuts 3 go.", solution, None)
+    words = {renumber(task, random.Random(seed)).solution[3][0] for seed in range(20)}
+    assert all(text.startswith("Multiply the result of Subgoal 3 by ") for text in words)
+    assert len(words) > 1
+
+
 def test_round_numbers_stay_round(annotator: Annotator) -> None:
     task = _task(annotator, "It costs $1,200.", "R1 = Calculator(1200+1200)")
     for seed in range(20):
