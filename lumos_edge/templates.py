@@ -354,7 +354,7 @@ class CompactTemplate:
         self, task: Task, toolbox: Toolbox, steps: Sequence[Step], formulation: Formulation
     ) -> Prompt:
         """See `PromptTemplate.planner`; the observation is the bare result."""
-        pieces = self._first(task, formulation)
+        pieces = self._first(task, toolbox, formulation)
         for step in steps:
             result = step.done.results[-1] if step.done else "not available"
             pieces += [
@@ -368,7 +368,7 @@ class CompactTemplate:
         self, task: Task, toolbox: Toolbox, steps: Sequence[Step], current: Step, formulation: Formulation
     ) -> Prompt:
         """See `PromptTemplate.grounder`; after a failed attempt stands why it failed."""
-        pieces = self._first(task, formulation)
+        pieces = self._first(task, toolbox, formulation)
         for step in [*steps, current]:
             pieces += ["; ".join(map(str, step.subgoals)), Control(self.eos)]
             for number, attempt in enumerate(step.attempts, 1):
@@ -377,10 +377,11 @@ class CompactTemplate:
                     pieces.append(f"{attempt.failure}\n")
         return tuple(pieces)
 
-    def _first(self, task: Task, formulation: Formulation) -> list[str | Control]:
+    def _first(self, task: Task, toolbox: Toolbox, formulation: Formulation) -> list[str | Control]:
         # The end token also begins: the first position draws attention that belongs nowhere (arXiv 2309.17453).
         ending = "\n" if formulation == "onetime" else "\nNext:\n"
-        return [Control(self.eos), task.question.strip() + ending]
+        environment = f"{toolbox.environment}\n" if toolbox.environment else ""
+        return [Control(self.eos), f"{environment}{task.question.strip()}{ending}"]
 
 
 # -- few-shot --------------------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """Annotations for training, as JSONL in the paper's format, with a card of what was kept and why not the rest.
 
     python -m training.annotate --gsm8k train.jsonl --n-gsm8k 7000 --n-synthetic 9000 -o annotations
+    python -m training.annotate --intercode intercode/tasks.jsonl -o annotations
     python -m training.annotate --data my_rationales.jsonl -o annotations
 
 A line of `--data` is `{"question": ..., "answer": 72, "steps": [["Calculate ...", "R1 = Calculator(48/2)"], ...]}`;
@@ -18,8 +19,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
+from lumos_edge.sql.database import Database
 from lumos_edge.toolbox import Toolbox
 from lumos_edge.trajectory import FORMULATIONS, Module
 from lumos_edge.values import Number
@@ -27,6 +29,7 @@ from training.annotations import Annotation, Annotator, messages, plain_formula
 from training.chains import Problem, RejectedItemError, chain, numbers_of, problems, read_lines
 from training.operations import explained
 from training.renumbering import is_like, renumber
+from training.statements import describe, read_statement, schema_of, sql_annotator, statement_text
 from training.subgoals import word_subgoal
 from training.synthetic import SyntheticProblem, generate
 
@@ -35,6 +38,7 @@ LICENCES = {
     "gsm8k": "MIT (Cobbe et al. 2021, github.com/openai/grade-school-math)",
     "renumbered": "MIT (GSM8K with other numbers)",
     "synthetic": "Apache-2.0 (made by training/synthetic.py)",
+    "intercode": "MIT (InterCode), its questions and databases CC BY-SA 4.0 (Spider, Yu et al. 2018)",
     "data": "the user's own",
 }
 
@@ -162,18 +166,34 @@ def _own_rationale(line: str, item_id: str, annotator: Annotator) -> Annotation:
     return annotator.annotate("data", item_id, question, steps, wanted)
 
 
-def write_conversations(annotations: list[Annotation], toolbox: Toolbox, folder: Path) -> None:
+def intercode(file: Path, tally: Tally) -> Iterator[Annotation]:
+    """InterCode's tasks whose gold query is in our language; as `training.intercode` writes them."""
+    for number, line in enumerate(read_lines(file), 1):
+        try:
+            task = json.loads(line)
+            annotator = sql_annotator(file.parent / task["db"])
+            query = read_statement(task["sql"], schema_of(annotator))
+            solution = [(describe(query), f"R1 = SQL({statement_text(query)})")]
+            yield annotator.annotate("intercode", f"intercode-{number}", task["question"], solution, None)
+        except RejectedItemError as error:
+            tally.reject("intercode", f"line {number}", error)
+
+
+def write_conversations(annotations: list[Annotation], folder: Path) -> None:
     """One file for each module and formulation."""
     folder.mkdir(parents=True, exist_ok=True)
     for module in MODULES:
         for formulation in FORMULATIONS:
             with (folder / f"{module}_{formulation}.jsonl").open("w", encoding="utf-8") as file:
                 for annotation in annotations:
-                    _write_line(file, annotation, messages(annotation, toolbox, module, formulation))
+                    _write_line(file, annotation, messages(annotation, module, formulation))
 
 
 def _write_line(file: TextIO, annotation: Annotation, turns: list[dict[str, str]]) -> None:
-    entry = {"dataset": annotation.dataset, "id": annotation.id, "messages": turns}
+    entry: dict[str, Any] = {"dataset": annotation.dataset, "id": annotation.id, "messages": turns}
+    for resource in annotation.toolbox.resources:
+        if isinstance(resource, Database):
+            entry["db"] = str(resource.path)
     file.write(json.dumps(entry, ensure_ascii=False) + "\n")
 
 
@@ -207,6 +227,7 @@ def main() -> None:
     )
     parser.add_argument("--n-synthetic", type=int, default=0, help="problems to make by program")
     parser.add_argument("--n-renumbered", type=int, default=0, help="GSM8K items with other numbers to make")
+    parser.add_argument("--intercode", type=Path, help="the tasks.jsonl that training.intercode wrote")
     parser.add_argument("--data", type=Path, help="rationales of your own, one JSON object per line")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("-o", "--output", type=Path, required=True, help="the folder to write")
@@ -217,10 +238,11 @@ def main() -> None:
         *originals,
         *renumbered(originals, options.n_renumbered, options.seed, annotator, tally),
         *synthetic(options.n_synthetic, options.seed, annotator, tally),
+        *(intercode(options.intercode, tally) if options.intercode else ()),
         *(own_rationales(options.data, annotator, tally) if options.data else ()),
     ]
     random.Random(options.seed).shuffle(annotations)
-    write_conversations(annotations, annotator.toolbox, options.output)
+    write_conversations(annotations, options.output)
     text = card(annotations, tally, "python -m training.annotate " + " ".join(sys.argv[1:]))
     (options.output / "README.md").write_text(text, encoding="utf-8")
     print(text)

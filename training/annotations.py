@@ -44,6 +44,7 @@ class Annotation:
     id: str
     task: Task
     steps: tuple[Step, ...]
+    toolbox: Toolbox
 
     @property
     def plan(self) -> tuple[Subgoal, ...]:
@@ -89,7 +90,7 @@ class Annotator:
             self._step(number, subgoal, actions, bindings, task)
             for number, (subgoal, actions) in enumerate(solution, 1)
         )
-        annotation = Annotation(dataset, item_id, task, steps)
+        annotation = Annotation(dataset, item_id, task, steps, self.toolbox)
         last = steps[-1].attempts[0].results[-1].values[-1]
         if answer is not None and last != Number(answer):
             raise RejectedItemError("another answer", f"the actions give {last}, the answer is {answer}")
@@ -135,12 +136,10 @@ def _plain_number(text: str) -> str:
     return f"{whole.lstrip('0') or '0'}{'.' + decimals if decimals else ''}"
 
 
-def messages(
-    annotation: Annotation, toolbox: Toolbox, module: Module, formulation: Formulation
-) -> list[dict[str, str]]:
+def messages(annotation: Annotation, module: Module, formulation: Formulation) -> list[dict[str, str]]:
     """The conversation of a module about an annotation, in the paper's words."""
     template = LumosTemplate("eval", "", "")
-    task = annotation.task
+    task, toolbox = annotation.task, annotation.toolbox
     if module == "grounder":
         step = annotation.onetime_step() if formulation == "onetime" else annotation.steps[-1]
         earlier = () if formulation == "onetime" else annotation.steps[:-1]

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from lumos_edge.engine import Control, Prompt
 from lumos_edge.engine.binding import Model
 from lumos_edge.templates import CompactTemplate, planner_answer
-from lumos_edge.toolbox import Toolbox
 from lumos_edge.trajectory import Formulation, Step
 from training.annotations import Annotation
 
@@ -30,11 +29,9 @@ class Turn:
     completion: str
 
 
-def turns(
-    annotation: Annotation, template: CompactTemplate, toolbox: Toolbox, formulation: Formulation
-) -> Iterator[Turn]:
+def turns(annotation: Annotation, template: CompactTemplate, formulation: Formulation) -> Iterator[Turn]:
     """Every turn of both modules about an annotation, in the order in which the agent takes them."""
-    task = annotation.task
+    task, toolbox = annotation.task, annotation.toolbox
     if formulation == "onetime":
         whole = annotation.onetime_step()
         yield Turn(template.planner(task, toolbox, (), "onetime"), planner_answer(whole.subgoals))

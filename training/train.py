@@ -34,6 +34,7 @@ from lumos_edge.trajectory import Formulation
 from training.annotations import Annotation, Annotator, read_solution
 from training.chains import RejectedItemError, read_lines
 from training.sequences import TrainingSequence, pack, sequences, turns
+from training.statements import sql_annotator
 from training.warm_start import load_halves
 
 if sys.version_info >= (3, 11):
@@ -77,14 +78,17 @@ class TrainingConfig:
         return self.learning_rate * rising * falling
 
 
-def read_annotations(folder: Path, formulation: Formulation, toolbox: Toolbox) -> list[Annotation]:
+def read_annotations(folder: Path, formulation: Formulation) -> list[Annotation]:
     """The annotations in a folder of conversations, executed anew; bad lines are named on stderr and left out."""
-    annotator = Annotator(toolbox)
+    maths = Annotator(Toolbox.of_packs(["maths"]))
     annotations = []
     file = folder / f"grounder_{formulation}.jsonl"
     for number, line in enumerate(read_lines(file), 1):
         try:
-            annotations.append(annotator.annotate(*read_solution(line), None))
+            solution = read_solution(line)
+            database = json.loads(line).get("db")
+            annotator = sql_annotator(Path(database)) if database else maths
+            annotations.append(annotator.annotate(*solution, None))
         except RejectedItemError as error:
             print(f"{file.name}, line {number}: {error}", file=sys.stderr)
     return annotations
@@ -93,13 +97,12 @@ def read_annotations(folder: Path, formulation: Formulation, toolbox: Toolbox) -
 def training_rows(config: TrainingConfig, base: Path, annotations: Path) -> list[list[TrainingSequence]]:
     """All rows of an epoch, in order; the same for the same config and files."""
     model = Model(base)
-    toolbox = Toolbox.of_packs(["maths"])
     template = CompactTemplate(model.eos)
     found = [
         sequence
         for formulation in config.formulations
-        for annotation in read_annotations(annotations, formulation, toolbox)
-        for sequence in sequences(turns(annotation, template, toolbox, formulation), model, model.eos)
+        for annotation in read_annotations(annotations, formulation)
+        for sequence in sequences(turns(annotation, template, formulation), model, model.eos)
     ]
     rows = pack(found, config.row_tokens, config.seed)
     n_tokens = sum(len(sequence.tokens) for sequence in found)

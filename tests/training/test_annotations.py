@@ -29,7 +29,7 @@ def annotation(annotator: Annotator) -> Annotation:
 
 
 def test_the_conversations_are_the_papers(annotator: Annotator, annotation: Annotation) -> None:
-    planner = messages(annotation, annotator.toolbox, "planner", "iterative")
+    planner = messages(annotation, "planner", "iterative")
     assert [message["role"] for message in planner] == ["user", "assistant"] * 3
     assert planner[0]["content"].endswith("Task: How many clips?; Initial Environment Description: None.")
     assert [message["content"] for message in planner[1:]] == [
@@ -39,7 +39,7 @@ def test_the_conversations_are_the_papers(annotator: Annotator, annotation: Anno
         "The executed result for Subgoal 2 is 72. Should we stop planning?",
         "Yes, I will stop planning.",
     ]
-    grounder = messages(annotation, annotator.toolbox, "grounder", "onetime")
+    grounder = messages(annotation, "grounder", "onetime")
     assert grounder[-1]["content"] == "R1 = Calculator(48/2); R2 = Calculator(48+R1)"
 
 
@@ -47,7 +47,7 @@ def test_the_conversations_are_the_papers(annotator: Annotator, annotation: Anno
 def test_a_grounders_conversation_holds_the_whole_annotation(
     annotator: Annotator, annotation: Annotation, formulation: Formulation
 ) -> None:
-    turns = messages(annotation, annotator.toolbox, "grounder", formulation)
+    turns = messages(annotation, "grounder", formulation)
     line = json.dumps({"dataset": "gsm8k", "id": "gsm8k-1", "messages": turns})
     again = annotator.annotate(*read_solution(line), Fraction(72))
     assert (again.task, again.plan, again.actions) == (annotation.task, annotation.plan, annotation.actions)

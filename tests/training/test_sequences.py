@@ -63,44 +63,42 @@ def test_completions_are_learned_as_the_engine_writes_them(
         actions_grammar(toolbox, {}, formulation="onetime", max_actions=MAX_ACTIONS),
     )
     for annotation in annotations:
-        both = turns(annotation, CompactTemplate(model.eos), toolbox, "onetime")
+        both = turns(annotation, CompactTemplate(model.eos), "onetime")
         for turn, grammar in zip(both, grammars, strict=True):
             completion = model.tokenize(turn.completion)
             assert _written(completion, grammar, cache) == completion
 
 
 @pytest.mark.model
-def test_prompts_are_learned_as_the_engine_reads_them(
-    model: Model, annotations: list[Annotation], toolbox: Toolbox
-) -> None:
+def test_prompts_are_learned_as_the_engine_reads_them(model: Model, annotations: list[Annotation]) -> None:
     template = CompactTemplate(model.eos)
     for formulation in ("onetime", "iterative"):
-        for turn in turns(annotations[0], template, toolbox, formulation):
+        for turn in turns(annotations[0], template, formulation):
             tokens = PieceTokens(model).of(turn.prompt)
             assert tokens == list(prompt_tokens(turn.prompt, model))
 
 
 @pytest.mark.model
 def test_one_sequence_trains_both_modules_of_the_onetime_formulation(
-    model: Model, annotations: list[Annotation], toolbox: Toolbox
+    model: Model, annotations: list[Annotation]
 ) -> None:
     template = CompactTemplate(model.eos)
-    (sequence,) = sequences(turns(annotations[0], template, toolbox, "onetime"), model, model.eos)
+    (sequence,) = sequences(turns(annotations[0], template, "onetime"), model, model.eos)
     learned = "".join(
         model.token_text(token)
         for token, learn in zip(sequence.tokens, sequence.is_target, strict=True)
         if learn
     )
-    plan, actions = (turn.completion for turn in turns(annotations[0], template, toolbox, "onetime"))
+    plan, actions = (turn.completion for turn in turns(annotations[0], template, "onetime"))
     assert learned.replace("Ġ", " ") == f"{plan}{model.eos}{actions}{model.eos}"
 
 
 @pytest.mark.model
 def test_an_iterative_conversation_is_one_sequence_for_each_module(
-    model: Model, annotations: list[Annotation], toolbox: Toolbox
+    model: Model, annotations: list[Annotation]
 ) -> None:
     longest = max(annotations, key=lambda annotation: len(annotation.steps))
-    found = sequences(turns(longest, CompactTemplate(model.eos), toolbox, "iterative"), model, model.eos)
+    found = sequences(turns(longest, CompactTemplate(model.eos), "iterative"), model, model.eos)
     assert len(found) == 2
 
 
