@@ -9,9 +9,10 @@ GGUF file. A reader has one turn: a question and passages.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from lumos_edge.engine import Control, Prompt
@@ -447,6 +448,27 @@ class FewshotTemplate:
         for example, answer in _CHOICES:
             messages += [Message("user", _choosing_turn(example)), Message("assistant", f"{ANSWER}{answer}")]
         return self.chat.lay_out([*messages, Message("user", _choosing_turn(choosing))])
+
+    def pack_choice(self, question: str, packs: Mapping[str, Toolbox]) -> Prompt:
+        """Which pack, by its name, a question is for; the packs' examples show it, one of each in turn."""
+        lines = [f"{name}: {_what_for(toolbox)}" for name, toolbox in packs.items()]
+        messages = [Message("system", "\n".join((_PACK_SYSTEM, *lines)))]
+        for examples in zip_longest(*(toolbox.examples for toolbox in packs.values())):
+            for name, example in zip(packs, examples, strict=True):
+                if example:
+                    messages += [
+                        Message("user", f"Task: {example.question}"),
+                        Message("assistant", f"{ANSWER}{name}"),
+                    ]
+        return self.chat.lay_out([*messages, Message("user", f"Task: {question.strip()}")])
+
+
+_PACK_SYSTEM = "Say which of these tools a task needs. Answer with their name."
+
+
+def _what_for(toolbox: Toolbox) -> str:
+    """Its tools in their own words."""
+    return "; ".join(tool.interface.partition("): ")[2] for tool in toolbox.tools.values())
 
 
 _CHOOSE_SYSTEM = "Choose the line that the request means. Answer with its number."

@@ -42,6 +42,7 @@ LAYERS = (
     "conversion/*",
     "engine/*",
     "reader",
+    "domains",
     "loading",
     "planner",
     "grounder",

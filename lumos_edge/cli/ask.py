@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
+from lumos_edge.cli.domain import settled
 from lumos_edge.cli.interrupt import interruptible
 from lumos_edge.cli.live import LiveRun
-from lumos_edge.cli.options import AgentOptions, agent_options, samples_option
+from lumos_edge.cli.options import AUTO, AgentOptions, agent_options, samples_option
 from lumos_edge.cli.page import PageOptions, page_options
 from lumos_edge.cli.questions import check_samples
 from lumos_edge.cli.table import answer_text, source_text
@@ -78,6 +79,12 @@ def command(
     from lumos_edge.trajectory import Task
 
     task = Task(checked_question(_read_stdin() if question == "-" else question))
+    beside: Agent | None = None
+    if options.domain == AUTO:
+        options, beside = settled(options, task.question, {"web": page, "shop": shop, "vision": image})
+        page = page if options.domain == "web" else None
+        shop = shop if options.domain == "shop" else None
+        image = image if options.domain == "vision" else None
     choice = options.choice(options.tool_packs(page=page, shop=shop, image=image))
     resources: list[Resource] = []
     if page:
@@ -91,7 +98,9 @@ def command(
     with _closed(live):
         if live:
             live.wait(f"loading {choice.name}")
-        agent = options.agent(choice, live.say if live else None, resources=resources or None)
+            if beside:
+                live.say(f"tools: {options.domain}")
+        agent = options.agent(choice, live.say if live else None, beside, resources or None)
         check_samples(agent, samples)
         if live:
             live.wait("planning")

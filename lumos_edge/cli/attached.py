@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from lumos_edge.cli.options import AgentOptions, open_database
+from lumos_edge.cli.domain import Chooser
+from lumos_edge.cli.options import AUTO, AgentOptions, open_database
 from lumos_edge.cli.page import PageOptions
 from lumos_edge.cli.questions import Question
 
@@ -92,7 +93,9 @@ class Agents:
 
     def __init__(self, options: AgentOptions, questions: list[Q], named_in: Path) -> None:
         self._options = options
-        self._tools = options.tool_packs()
+        self._chooser = Chooser(options, {}) if options.domain == AUTO else None
+        self._tools = () if self._chooser else options.tool_packs()
+        self._chosen: dict[int, tuple[str, ...]] = {}
         for kind, tools in {
             question.attached.kind: question.attached.tools for question in questions
         }.items():
@@ -100,7 +103,7 @@ class Agents:
                 raise click.UsageError(
                     f'{named_in} names "{kind}", which is for --domain {tools[0]}, not {self._tools[0]}'
                 )
-            if kind == "knowledge":  # then the other lines are for all packs
+            if kind == "knowledge" and not self._chooser:  # then the other lines are for all packs
                 self._tools = tools
         shared = {question.attached: question.question for question in questions}
         self._opened = {
@@ -114,21 +117,23 @@ class Agents:
 
     def groups(self, questions: list[Q]) -> Iterator[tuple[Agent, list[Q]]]:
         """The questions in their order, those in a row that are about the same together, each with its agent."""
-        for _, group in groupby(questions, key=_group):
+        for _, group in groupby(questions, key=self._group):
             members = list(group)
             is_first = members[0].line == self._first_line  # its page, if it has one, is open
             yield self.first if is_first else self._of(members[0])[1], members
 
     def _of(self, question: Q) -> tuple[ModelChoice, Agent]:
         attached = question.attached
-        tools = attached.tools or self._tools
-        choice = self._options.choice(tools)
+        tools = self._tools_of(question)
+        options = self._options.narrowed(tools[0]) if self._chooser else self._options
+        choice = options.choice(tools)
         resource = self._opened.get(attached)
         if attached.kind == "page":
             resource = attached.open(self._options, question.question)
         if tools not in self._agents:
-            beside = next(iter(self._agents.values()), None)
-            self._agents[tools] = self._options.agent(
+            first = self._chooser.agent if self._chooser else None
+            beside = next(iter(self._agents.values()), first)
+            self._agents[tools] = options.agent(
                 choice, beside=beside, resources=[resource] if resource else None
             )
         agent = self._agents[tools]
@@ -136,6 +141,14 @@ class Agents:
             resource = self._options.library()
         return choice, agent.with_resource(resource) if resource else agent
 
+    def _group(self, question: AttachedQuestion) -> tuple[Attached, tuple[str, ...], int]:
+        line = question.line if question.attached.kind == "page" else 0
+        return question.attached, self._tools_of(question), line
 
-def _group(question: AttachedQuestion) -> tuple[Attached, int]:
-    return question.attached, question.line if question.attached.kind == "page" else 0
+    def _tools_of(self, question: AttachedQuestion) -> tuple[str, ...]:
+        """What is attached says them, else the user, or the weights."""
+        if question.attached.tools or not self._chooser:
+            return question.attached.tools or self._tools
+        if question.line not in self._chosen:
+            self._chosen[question.line] = (self._chooser.choose(question.question),)
+        return self._chosen[question.line]

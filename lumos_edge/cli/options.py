@@ -31,6 +31,9 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
 
+AUTO = "auto"
+"""The --domain that the planner chooses."""
+
 
 def agent_options(function: F) -> F:
     """Add the options to a command; it gets them as one `AgentOptions` called `options`."""
@@ -112,8 +115,8 @@ _OPTIONS = (
     click.option(
         "--domain",
         metavar="TOOLS",
-        help="The tool pack of the questions: maths, qa, sql, web, shop, vision or your own. Default: what is "
-        "attached says, else the model pack.",
+        help="The tool pack of the questions: maths, qa, sql, web, shop, vision or your own; auto: the model "
+        "chooses one that can work on what is attached. Default: what is attached says, else the model pack.",
     ),
     click.option(
         "--db",
@@ -208,6 +211,8 @@ class AgentOptions:
         self, page: str | None = None, shop: Path | None = None, image: Path | None = None
     ) -> tuple[str, ...]:
         """What --domain names, or what is attached implies; none for the model pack's own. Raises click.UsageError."""
+        if self.domain == AUTO:
+            raise click.UsageError("--domain auto is for `ask` and `eval`")
         attached = [
             ("--page", "web", page),
             ("--shop", "shop", shop),
@@ -226,6 +231,17 @@ class AgentOptions:
         if self.domain:
             return (self.domain,)
         return ("qa",) if self.own_words or self.from_memory else ()
+
+    def narrowed(self, domain: str) -> AgentOptions:
+        """The same for that domain, without what is attached to another one."""
+        is_sql, is_qa = domain == "sql", domain == "qa"
+        return replace(
+            self,
+            domain=domain,
+            db=self.db if is_sql else None,
+            knowledge=self.knowledge if is_qa else (),
+            online=self.online and is_qa,
+        )
 
     def _weights(self) -> ModelChoice:
         from lumos_edge import loading
@@ -284,10 +300,10 @@ class AgentOptions:
         tools = [str(path) for path in self.tools]
         own["mcp_servers"] = list(self.mcp_servers)
         own["db"] = _without_password(self.db) if self.db else None
-        own["domain"] = [str(pack) for pack in choice.tools]
-        own["knowledge"] = (
-            [str(pack) for pack in _knowledge_packs(self.knowledge)] if "qa" in choice.tools else []
-        )
+        is_open = self.domain == AUTO
+        own["domain"] = [AUTO] if is_open else [str(pack) for pack in choice.tools]
+        has_knowledge = is_open or "qa" in choice.tools
+        own["knowledge"] = [str(pack) for pack in _knowledge_packs(self.knowledge)] if has_knowledge else []
         return {**describe(choice), **own, "formulation": formulation, "tools": tools}
 
     def agent(
@@ -391,6 +407,13 @@ def _knowledge_packs(names: Sequence[str]) -> list[Path]:
     from lumos_edge.knowledge.pack import find_pack, installed_packs
 
     return [find_pack(name) for name in names] or list(installed_packs())
+
+
+def installed_knowledge() -> bool:
+    """Whether there is a knowledge pack."""
+    from lumos_edge.knowledge.pack import installed_packs
+
+    return bool(installed_packs())
 
 
 def _online_wiki() -> OnlineWiki:
