@@ -16,15 +16,17 @@ import json
 import re
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from random import Random
 from statistics import median
 from typing import Any
 
-from lumos_edge.engine import Completion, Prompt, Sampling
+from lumos_edge.engine import Completion, Engine, Prompt, Sampling
 from lumos_edge.engine.constraint import GrammarCache
 from lumos_edge.engine.llama import LlamaEngine
+from lumos_edge.engine.parallel import ParallelEngine, Work
 from lumos_edge.errors import ElementNotFound
 from lumos_edge.grammar import actions_grammar, choice_grammar
 from lumos_edge.grounder import Grounder, Grounding
@@ -39,6 +41,8 @@ from lumos_edge.values import VALUE_TYPES, PageAction
 from lumos_edge.web.document import Document, Element, Operation
 from lumos_edge.web.ranking import ranked
 from lumos_edge.web.site import Site
+
+_N_PARALLEL = 16
 
 PACKS = ("maths", "qa", "shop", "sql", "vision", "web")
 MAX_ELEMENTS = 2000
@@ -110,8 +114,7 @@ def main() -> None:
     results = {}
     for pack in options.tools:
         states = States(engine, pack, Sampling(options.temperature, seed=1))
-        for _ in range(options.n_states):
-            states.run_one()
+        states.run(options.n_states)
         results[pack] = states.summary()
         print(json.dumps({pack: results[pack]}), flush=True)
     print(
@@ -128,39 +131,39 @@ class States:
         self.engine = engine
         self.pack = pack
         self.sampling = sampling
-        self.random = Random(pack)
         self.counts: Counter[str] = Counter()
         self.completions: list[Completion] = []
         self.reader = Reader(engine, BareTemplate(), sampling, 16)
 
-    def run_one(self) -> None:
-        """Ground one random subgoal in a random state."""
-        resources = random_resources(self.pack, self.random)
-        toolbox = Toolbox.of_packs([self.pack], resources)
-        grounder = Grounder(self.engine, BareTemplate(), toolbox, self.sampling, 192)
-        grounding = self._ground(grounder, random_types(self.random))
-        self.counts["states"] += 1
-        self.counts["actions"] += len(grounding.actions)
-        self.counts["invalid turns"] += bool(grounding.error)
-        self.completions.append(grounding.completion)
-        for site in resources:
-            if isinstance(site, Site):
-                self._choose(site)
+    def run(self, n_states: int) -> None:
+        """Ground a random subgoal in each of that many random states, some at a time."""
+        drawn = (Random(f"{self.pack} {number}") for number in range(n_states))
+        with closing(ParallelEngine(self.engine, _N_PARALLEL)) as parallel:
+            for grounding in parallel.run(map(self._grounded, drawn)):
+                self.counts["states"] += 1
+                self.counts["actions"] += len(grounding.actions)
+                self.counts["invalid turns"] += bool(grounding.error)
+                self.completions.append(grounding.completion)
+        if self.pack == "web":
+            for number in range(n_states):
+                self._choose(Random(f"choice {number}"))
 
-    def _ground(self, grounder: Grounder, types: dict[str, ValueTypes]) -> Grounding:
-        step = Step((Subgoal(1, random_request(self.random)),), ())
-        events = grounder.ground(Task("any"), (), step, types, formulation="iterative", max_actions=3)
-        while True:
-            try:
-                next(events)
-            except StopIteration as end:
-                grounding: Grounding = end.value
-                return grounding
+    def _grounded(self, random: Random) -> Work[Grounding]:
+        toolbox = Toolbox.of_packs([self.pack], random_resources(self.pack, random))
+        types, step = random_types(random), Step((Subgoal(1, random_request(random)),), ())
 
-    def _choose(self, site: Site) -> None:
-        """Do something random on the page; what was done must be on it."""
-        operation: Operation = self.random.choice(("CLICK", "TYPE", "SELECT"))
-        query, text = random_request(self.random), random_request(self.random)
+        def ground(engine: Engine) -> Generator[object, None, Grounding]:
+            grounder = Grounder(engine, BareTemplate(), toolbox, self.sampling, 192)
+            return grounder.ground(Task("any"), (), step, types, formulation="iterative", max_actions=3)
+
+        return ground
+
+    def _choose(self, random: Random) -> None:
+        """Do something random on a random page; what was done must be on it."""
+        (site,) = random_resources("web", random)
+        assert isinstance(site, Site)
+        operation: Operation = random.choice(("CLICK", "TYPE", "SELECT"))
+        query, text = random_request(random), random_request(random)
         try:
             done = site.act(operation, "Env", query, text, self.reader).done
         except ElementNotFound:

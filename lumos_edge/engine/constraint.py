@@ -68,6 +68,8 @@ class Constraint:
         self._bitmask = llguidance.numpy.allocate_token_bitmask(1, cache.tokenizer.vocab_size)
         self._done = False
         self.n_parts = 0
+        self.compile_s = 0.0
+        """Seconds for those of its parts that were new to the cache."""
         self._enter_part()
 
     def _enter_part(self) -> None:
@@ -78,7 +80,9 @@ class Constraint:
             self.part = lark
             """The Lark text of the part that is being written, which is the `n_parts`th."""
             self.n_parts += 1
+            compiled_before = self._cache.compile_s
             self._matcher = self._cache.matcher(lark)
+            self.compile_s += self._cache.compile_s - compiled_before
             self._of_part: list[int] = []
 
     @property

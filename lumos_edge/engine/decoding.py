@@ -88,7 +88,6 @@ class Decoding:
 
         Raises GrammarError.
         """
-        compiled_before = self._vocabulary.grammars.compile_s
         started = time.perf_counter()
         constraint = Constraint(self._vocabulary.grammars, grammar)
         self._costs.constraint_s = time.perf_counter() - started
@@ -110,7 +109,7 @@ class Decoding:
             n_yielded = len(self.written)
             if text:
                 yield text
-        return self._completion(finish, self._vocabulary.grammars.compile_s - compiled_before)
+        return self._completion(finish, constraint.compile_s)
 
     def _force(self, constraint: Constraint) -> None:
         """Write the tokens that must come next."""

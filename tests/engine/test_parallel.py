@@ -113,6 +113,23 @@ def test_the_texts_are_those_of_runs_alone_in_the_order_of_the_works(
     assert texts(together(engine, works, n_slots)) == [alone(engine, work) for work in works]
 
 
+def test_each_completion_is_charged_with_its_own_grammar(engine: LlamaEngine) -> None:
+    def work_with(number: int) -> Work[Completion]:
+        def run(engine: Engine) -> Generator[object, None, Completion]:
+            grammar = only(f"start: /[a-f]{{3,{number + 20}}}/")
+            prompt = prompt_of(number)
+            return (yield from engine.complete("planner", prompt, grammar, max_tokens=9, sampling=Sampling()))
+
+        return run
+
+    before = engine._vocabulary.grammars.compile_s
+    with closing(ParallelEngine(engine, 5)) as parallel:
+        made = list(parallel.run(map(work_with, range(5))))
+    compiled = engine._vocabulary.grammars.compile_s - before
+    assert sum(completion.compile_s for completion in made) == pytest.approx(compiled)
+    assert all(completion.constraint_s >= 0 for completion in made)
+
+
 @pytest.mark.parametrize("has_adapters", [False, True])
 def test_planner_and_grounder_of_different_runs_are_not_confused(
     tiny: Path, tmp_path: Path, has_adapters: bool
