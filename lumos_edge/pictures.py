@@ -6,8 +6,10 @@ Source of the words: the paper's annotations for A-OKVQA and ScienceQA.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from string import ascii_uppercase
 from typing import Any
 
 from lumos_edge.errors import PictureError
@@ -89,6 +91,15 @@ def _sidecar(path: Path) -> str:
 
 _CHOICES = re.compile(r"There're some choices: (.+?)\.?(?: The image shows|$)", re.DOTALL)
 _CHOICE = re.compile(r"(?:^|, )([A-Z]\. .+?)(?=, [A-Z]\. |$)", re.DOTALL)
+
+
+def with_choices(question: str, choices: Sequence[str]) -> str:
+    """The question with its choices in the paper's words; raises ValueError where they could not be read again."""
+    lettered = tuple(f"{letter}. {choice}" for letter, choice in zip(ascii_uppercase, choices, strict=False))
+    asked = f"{question.strip()} There're some choices: {', '.join(lettered)}."
+    if len(choices) < 2 or choices_of(asked) != lettered or len(lettered) < len(choices):
+        raise ValueError(f"expected 2 to 26 choices, each a few words on one line, found {choices!r}")
+    return asked
 
 
 def choices_of(question: str) -> tuple[str, ...]:

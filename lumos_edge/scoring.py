@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Sequence
 from fractions import Fraction
 
 from lumos_edge.errors import StepError
@@ -29,6 +30,18 @@ def is_correct(answer: str, expected: str) -> bool:
         return _plain(answer) == _plain(expected)
     decimals = len(_plain(expected).rpartition(".")[2]) if "." in expected else 0
     return found == wanted or (decimals > 0 and round(found, decimals) == wanted)
+
+
+def choice_of(answer: str, choices: Sequence[str]) -> int | None:
+    """Which of the choices an answer is: by its letter, by its text or by both (`B`, `horse`, `B. horse`)."""
+    for index, choice in enumerate(choices):
+        letter = chr(ord("a") + index)
+        if answer.strip().strip(".").casefold() == letter or _plain(answer) in (
+            _plain(choice),
+            _plain(f"{letter}. {choice}"),
+        ):
+            return index
+    return None
 
 
 def is_same_answer(one: Value | None, other: Value | None) -> bool:

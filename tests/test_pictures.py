@@ -11,14 +11,17 @@ from lumos_edge.actions import parse_actions
 from lumos_edge.agent import Agent
 from lumos_edge.engine import Control, Sampling
 from lumos_edge.errors import ActionError, PictureError
+from lumos_edge.executor import Executor
 from lumos_edge.grammar import actions_grammar
-from lumos_edge.pictures import Picture, choices_of, open_picture
+from lumos_edge.loading import load_modules, of_files
+from lumos_edge.pictures import Picture, choices_of, open_picture, with_choices
 from lumos_edge.reader import Reader
+from lumos_edge.scoring import choice_of
 from lumos_edge.templates import ChatTemplate, FewshotTemplate, LumosTemplate, PromptTemplate
 from lumos_edge.toolbox import Toolbox
 from lumos_edge.trace import of_records, record, replay
-from lumos_edge.trajectory import Task
-from lumos_edge.values import Number, Text
+from lumos_edge.trajectory import Action, Subgoal, Task
+from lumos_edge.values import NO_ANSWER, Number, Text
 from tests.scripted import ScriptedEngine, accepts, random_text
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(30)
@@ -89,6 +92,26 @@ def test_the_formats(tmp_path: Path, start: bytes) -> None:
 )
 def test_the_choices_of_a_question(question: str, expected: tuple[str, ...]) -> None:
     assert choices_of(question) == expected
+
+
+@pytest.mark.parametrize(
+    "choices", [["goat", "a horse, brown"], ["4.5", "Mt. Fuji", "no"], [str(n) for n in range(26)]]
+)
+def test_choices_in_a_question_are_read_again(choices: list[str]) -> None:
+    lettered = tuple(f"{chr(65 + index)}. {choice}" for index, choice in enumerate(choices))
+    asked = with_choices("What pulls the cart? ", choices)
+    assert asked.startswith("What pulls the cart? There're some choices: A. ")
+    assert (
+        choices_of(asked)
+        == choices_of(f"{asked} The image shows the following contents: A. b, C. d.")
+        == lettered
+    )
+
+
+@pytest.mark.parametrize("choices", [["goat"], [], ["goat, B. horse", "mule"], ["goat", ""], ["x"] * 27])
+def test_choices_that_could_not_be_read_again(choices: list[str]) -> None:
+    with pytest.raises(ValueError, match="expected 2 to 26 choices"):
+        with_choices("What?", choices)
 
 
 def test_the_papers_actions_are_generated_and_nothing_else_is_looked_at() -> None:
@@ -163,3 +186,24 @@ def test_what_a_caption_says_is_plain_text(tmp_path: Path) -> None:
         assert str(agent.ask(task).answer) == "B. a horse, brown"
         controls.append([[p for p in prompt if isinstance(p, Control)] for _, prompt in engine.prompts])
     assert controls[0] == controls[1]
+
+
+@pytest.mark.model
+def test_a_real_reader_answers_out_of_the_caption_and_chooses(nano_path: Path, tmp_path: Path) -> None:
+    """What the 135M model answers is a quotation or none, and what it chooses is a choice, which is scored as one."""
+    (tmp_path / "photo.txt").write_text(CAPTION)
+    choices = ("goat", "a horse, brown", "mule", "tractor")
+    found, task = open_picture(picture(tmp_path), with_choices("What pulls the cart?", choices))
+    modules = load_modules(of_files(nano_path), n_threads=1)
+    reader = modules.reader(Sampling(), is_extractive=True, may_recall=False)
+    executor = Executor(Toolbox.of_packs(["vision"], [found]).with_resource(reader))
+    look = executor.execute(
+        Action(("R1",), "VQA", "[IMG], Question: What is in front of the cart?"), {}, task
+    )
+    assert str(look) == NO_ANSWER or str(look) in CAPTION
+    select = Subgoal(2, "Select the choice from the four answer choices.")
+    action = Action(("R2",), "QA", "[R1], Question: What pulls the cart?")
+    chosen = executor.execute(action, {"R1": look.values[0]}, task, (select,))
+    modules.engine.close()
+    assert choice_of(str(chosen), choices) is not None
+    assert str(chosen) in choices_of(task.question)

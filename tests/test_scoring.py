@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from lumos_edge.scoring import is_correct, is_correct_rows, is_ordered
+from lumos_edge.scoring import choice_of, is_correct, is_correct_rows, is_ordered
 from lumos_edge.values import Rows
 
 
@@ -98,3 +98,24 @@ def test_an_order_of_the_whole_statement_counts(statement: str, answer: bool) ->
 def test_a_truth_is_no_other_word() -> None:
     assert not is_correct("Yes", "no")
     assert not is_correct("1", "yes")
+
+
+@pytest.mark.parametrize(
+    ("answer", "index"),
+    [
+        ("B. a horse", 1),
+        ("b. A horse.", 1),
+        ("B", 1),
+        ("c.", 2),
+        ("a horse", 1),
+        ("A. a horse", None),
+        ("a goat", 0),
+        ("1.50", 3),
+        ("A", 0),
+        ("E", None),
+        ("a horse and a mule", None),
+        ("", None),
+    ],
+)
+def test_which_choice_an_answer_is(answer: str, index: int | None) -> None:
+    assert choice_of(answer, ("a goat", "a horse", "a mule", "1.50")) == index

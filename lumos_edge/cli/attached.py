@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from lumos_edge.loading import ModelChoice
     from lumos_edge.toolbox import Resource
 
-_TOOL_PACKS = {"knowledge": "qa", "db": "sql", "page": "web", "image": "vision"}
+_TOOL_PACKS = {"knowledge": "qa", "db": "sql", "page": "web", "image": "vision", "caption": "vision"}
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,8 @@ class Attached:
     def read_json(cls, data: dict[str, Any], folder: Path) -> Attached:
         """What a line's keys say; files are looked for in `folder`. Raises ValueError, TypeError."""
         kinds = [kind for kind in _TOOL_PACKS if data.get(kind) not in (None, [])]
+        if kinds == ["image", "caption"]:
+            kinds = ["image"]
         if not kinds:
             return cls()
         if len(kinds) > 1:
@@ -42,9 +44,11 @@ class Attached:
         names = tuple(given if kinds == ["knowledge"] and isinstance(given, list) else [given])
         if not all(isinstance(name, str) for name in names):
             raise TypeError(f"{kinds[0]} is a string")
-        if (kinds[0] in ("page", "db") and "://" in names[0]) or kinds[0] == "knowledge":
+        if (kinds[0] in ("page", "db") and "://" in names[0]) or kinds[0] in ("knowledge", "caption"):
             return cls(kinds[0], names)
-        return cls(kinds[0], (str(folder / names[0]),))
+        # One picture with two captions is two: what is said of it is opened with it.
+        said = [data["caption"]] if data.get("caption") else []
+        return cls(kinds[0], (str(folder / names[0]), *said))
 
     @property
     def tools(self) -> tuple[str, ...]:
@@ -61,8 +65,10 @@ class Attached:
 
     def open(self, options: AgentOptions, question: str) -> Resource:
         """What the tools work on. Raises what opening it raises."""
-        from lumos_edge.pictures import open_picture
+        from lumos_edge.pictures import Picture, open_picture
 
+        if self.kind == "caption":
+            return Picture(self.names[0])
         if self.kind == "knowledge":
             return options.library(self.names)
         if self.kind == "db":

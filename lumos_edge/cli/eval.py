@@ -37,15 +37,15 @@ def command(
 ) -> int:
     """Answer every line of FILE (JSONL: {"question", "answer"}) and score the answers.
 
-    Numbers are compared as numbers, yes and no as true and false. A line may name what it is about: "knowledge" (a
-    pack, or a list of packs), "db", "page" or "image"; files are looked for beside FILE. With --output a run that was
-    interrupted goes on where it stopped. The last line of stdout is one JSON document.
+    Numbers are compared as numbers, yes and no as true and false; with "choices" (as A-OKVQA and ScienceQA have them)
+    the choice, which "answer" names by its number from 0 on, its letter or its text. A line may name what it is about:
+    "knowledge" (a pack, or a list of packs), "db", "page", "image", or a picture's "caption"; files are looked for
+    beside FILE. With --output a run that was interrupted goes on where it stopped. The last line of stdout is one JSON
+    document.
     """
-    from lumos_edge.scoring import is_correct
-
     expected = (
         '{"question": ..., "answer": ...} and at most one of "knowledge": PACKS, "db": FILE, "page": URL or FILE, '
-        '"image": FILE'
+        '"image": FILE; with "choices": LIST the answer is one of them'
     )
     examples = read_lines(file, partial(_Example.read_json, file.parent), expected)[:limit]
     agents = Agents(options, examples, file)
@@ -59,7 +59,7 @@ def command(
             groups = agents.groups(todo)
             outcomes = chain.from_iterable(answer_all(of, some, parallel, samples) for of, some in groups)
             for n_done, (example, outcome) in enumerate(zip(todo, outcomes, strict=True), 1):
-                correct = outcome.answer is not None and is_correct(outcome.answer, example.answer)
+                correct = outcome.answer is not None and example.is_answered_by(outcome.answer)
                 results.add(_Scored(**asdict(outcome), expected=example.answer, correct=correct))
                 n_correct += correct
                 advance(f"{n_correct}/{n_done} right")
@@ -71,13 +71,46 @@ def command(
 @dataclass(frozen=True)
 class _Example(AttachedQuestion):
     answer: str
+    choices: tuple[str, ...] = ()
 
     @classmethod
     def read_json(cls, folder: Path, line: int, data: dict[str, Any]) -> _Example:
-        """The final answer alone; GSM8K's own files have it behind the solution and `####`."""
-        answer = str(data["answer"]).rpartition("####")[2].strip()
+        """The final answer alone; GSM8K's own files have it behind the solution and `####`, A-OKVQA's by its number."""
+        question = str(data["question"])
+        choices = tuple(map(str, data.get("choices") or ()))
         attached = Attached.read_json(data, folder)
-        return cls(line, attached.question(str(data["question"])), attached, answer)
+        answer = data["answer"] if "answer" in data else data["correct_choice_idx"]
+        said = _choice(answer, choices) if choices else str(answer).rpartition("####")[2].strip()
+        return cls(
+            line, attached.question(_asked(question, data.get("caption"), choices)), attached, said, choices
+        )
+
+    def is_answered_by(self, answer: str) -> bool:
+        """Whether that is the expected answer, or the expected choice."""
+        from lumos_edge.scoring import choice_of, is_correct
+
+        if self.choices:
+            return choice_of(answer, self.choices) == choice_of(self.answer, self.choices)
+        return is_correct(answer, self.answer)
+
+
+def _asked(question: str, caption: str | None, choices: tuple[str, ...]) -> str:
+    """The question with its choices and its caption, in the paper's words. Raises ValueError."""
+    from lumos_edge.pictures import captioned, with_choices
+    from lumos_edge.trajectory import Task
+
+    asked = with_choices(question, choices) if choices else question
+    return captioned(Task(asked), caption).question if caption else asked
+
+
+def _choice(answer: object, choices: tuple[str, ...]) -> str:
+    """The right choice with its letter; raises ValueError."""
+    from lumos_edge.scoring import choice_of
+
+    index = answer if isinstance(answer, int) else choice_of(str(answer), choices)
+    if index is None or not 0 <= index < len(choices):
+        raise ValueError(f"{answer!r} is none of the choices")
+    return f"{chr(ord('A') + index)}. {choices[index]}"
 
 
 @dataclass(frozen=True)

@@ -167,6 +167,52 @@ def test_lines_may_be_about_databases_pages_and_pictures(run: Command, tiny: Pat
     assert results[4]["question"] == "What pulls? The image shows the following contents: A brown horse."
 
 
+_CHOOSES = """from typing import Literal
+from lumos_edge.pictures import Picture, choices_of
+from lumos_edge.toolbox import Context, tool
+from lumos_edge.values import Text
+@tool
+def Look(word: Literal["now"], it: Picture, task: Context) -> Text:
+    "Look"
+    return Text(choices_of(task.question)[len(it.caption) % 2])
+"""
+
+
+def test_lines_with_choices_in_the_forms_of_a_okvqa_and_scienceqa(
+    run: Command, tiny: Path, tmp_path: Path
+) -> None:
+    """A tool chooses by the caption alone: the first of two choices for an even one."""
+    (config_folder() / "tools").mkdir(parents=True)
+    (config_folder() / "tools" / "vision.py").write_text(_CHOOSES)
+    (tmp_path / "cart.gif").write_bytes(b"GIF89a" + bytes(20))
+    (tmp_path / "cart.txt").write_text("even")
+    choices = ["a goat", "a horse"]
+    lines: list[dict[str, Any]] = [
+        {"question": "What pulls?", "choices": choices, "correct_choice_idx": 0, "image": "cart.gif"},
+        {"question": "What pulls?", "choices": choices, "answer": 1, "caption": "odd"},
+        {"question": "What pulls?", "choices": choices, "answer": "B", "caption": "odd"},
+        {"question": "What pulls?", "choices": choices, "answer": "a goat", "caption": "odd"},
+        {
+            "question": "Which?",
+            "choices": ["1.5", "2"],
+            "answer": "B. 2",
+            "image": "cart.gif",
+            "caption": "odd",
+        },
+    ]
+    file, output = tmp_path / "questions.jsonl", tmp_path / "results.jsonl"
+    file.write_text("\n".join(map(json.dumps, lines)))
+    done = run("eval", file, *MODEL, tiny, "--max-subgoals", "1", "--output", output)
+    assert (done.stderr, json.loads(done.stdout)["correct"]) == ("", 4)
+    results = _results(output)
+    assert [result["correct"] for result in results] == [True, True, True, False, True]
+    assert [result["expected"] for result in results[:2]] == ["A. a goat", "B. a horse"]
+    assert results[0]["question"] == (
+        "What pulls? There're some choices: A. a goat, B. a horse. The image shows the following contents: even"
+    )
+    assert results[4]["question"].endswith("contents: odd")
+
+
 @pytest.mark.parametrize(
     ("line", "code", "expected"),
     [
@@ -174,6 +220,10 @@ def test_lines_may_be_about_databases_pages_and_pictures(run: Command, tiny: Pat
         ({"image": "x.png"}, 3, "x.png cannot be read"),
         ({"page": "x.html"}, 3, "there is no page"),
         ({"page": ["x.html"]}, 2, "expected {"),
+        ({"choices": ["2", "3"]}, 2, "the answer is one of them"),
+        ({"choices": ["1"]}, 2, "the answer is one of them"),
+        ({"choices": ["1", "2, C. 3"]}, 2, "the answer is one of them"),
+        ({"caption": ["x"]}, 2, "expected {"),
         ({"page": "x.html", "db": "x.sqlite"}, 2, "expected {"),
     ],
 )
