@@ -11,19 +11,19 @@ from __future__ import annotations
 
 import argparse
 import json
-import time
 from collections import Counter
+from collections.abc import Iterator
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from lumos_edge.agent import Agent
-from lumos_edge.engine.recorded import RecordingEngine
-from lumos_edge.errors import BudgetExceeded
+from lumos_edge.agent import Agent, Answered
+from lumos_edge.engine import Sampling
 from lumos_edge.loading import Modules, choose, load_modules, with_tools
 from lumos_edge.scoring import is_correct_rows, is_ordered
 from lumos_edge.sql.database import Database
 from lumos_edge.toolbox import Toolbox
-from lumos_edge.trajectory import Finished, Task, Trajectory
+from lumos_edge.trajectory import Task
 from lumos_edge.values import Rows
 
 _MAX_ROWS = 100_000
@@ -37,17 +37,20 @@ def main() -> None:
     parser.add_argument("--formulation", default="onetime", choices=["onetime", "iterative"])
     parser.add_argument("--limit", type=int)
     parser.add_argument("--output", type=Path)
+    parser.add_argument("--parallel", type=int, default=1)
     parser.add_argument("--n-threads", type=int, default=0)
     options = parser.parse_args()
     tasks = [json.loads(line) for line in options.tasks.read_text("utf-8").splitlines()][: options.limit]
     tasks.sort(key=lambda task: task["db"])  # questions to one database find its schema in the cache
     outcomes = read_outcomes(options.output)[: len(tasks)]
     modules = load_modules(with_tools(choose(options.pack), ("sql",)), options.n_threads)
-    for task in tasks[len(outcomes) :]:
-        outcomes.append(answer(task, options.tasks.parent, modules, options.formulation))
-        if options.output:
-            with options.output.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(outcomes[-1]) + "\n")
+    for name, group in groupby(tasks[len(outcomes) :], key=lambda task: task["db"]):
+        database = Database.open(options.tasks.parent / name)
+        for outcome in answer(list(group), database, modules, options):
+            outcomes.append(outcome)
+            if options.output:
+                with options.output.open("a", encoding="utf-8") as file:
+                    file.write(json.dumps(outcome) + "\n")
     print(json.dumps(summary(options, outcomes)))
 
 
@@ -58,19 +61,27 @@ def read_outcomes(path: Path | None) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
 
 
-def answer(task: dict[str, Any], folder: Path, modules: Modules, formulation: Any) -> dict[str, Any]:
-    """How one task went."""
-    database = Database.open(folder / task["db"])
-    completions: list[Any] = []
+def answer(
+    tasks: list[dict[str, Any]], database: Database, modules: Modules, options: argparse.Namespace
+) -> Iterator[dict[str, Any]]:
+    """How each task about a database went."""
+    toolbox = Toolbox.of_packs(["sql"], [database])
+    modules.keep_prefixes(toolbox, options.formulation)
     agent = Agent(
-        RecordingEngine(modules.engine, completions.append),
+        modules.engine,
         modules.planner_template,
         modules.grounder_template,
-        Toolbox.of_packs(["sql"], [database]),
-        formulation=formulation,
+        toolbox,
+        formulation=options.formulation,
     )
-    started = time.perf_counter()
-    trajectory = run(agent, task["question"])
+    requests = [(Task(task["question"]), Sampling()) for task in tasks]
+    for task, answered in zip(tasks, agent.run_many(requests, options.parallel), strict=True):
+        yield outcome_of(task, database, answered)
+
+
+def outcome_of(task: dict[str, Any], database: Database, answered: Answered) -> dict[str, Any]:
+    """How one task went."""
+    trajectory = answered.trajectory
     expected = database.select(task["sql"], max_rows=_MAX_ROWS)
     found = trajectory.answer if isinstance(trajectory.answer, Rows) else None
     if found and found.is_cut:  # the tool reads fewer than some gold queries have
@@ -78,7 +89,7 @@ def answer(task: dict[str, Any], folder: Path, modules: Modules, formulation: An
         found = database.select(statement, max_rows=_MAX_ROWS)
     actions = [action for step in trajectory.steps for attempt in step.attempts for action in attempt.actions]
     results = [result for step in trajectory.steps for attempt in step.attempts for result in attempt.results]
-    grounded = [recorded.completion for recorded in completions if recorded.module == "grounder"]
+    grounded = [recorded.completion for recorded in answered.completions if recorded.module == "grounder"]
     return {
         "question": task["question"],
         "hardness": task["hardness"],
@@ -90,21 +101,8 @@ def answer(task: dict[str, Any], folder: Path, modules: Modules, formulation: An
         "n_tokens": sum(completion.n_completion for completion in grounded),
         "constraint_s": sum(completion.constraint_s for completion in grounded),
         "compile_s": sum(completion.compile_s for completion in grounded),
-        "seconds": round(time.perf_counter() - started, 2),
+        "seconds": round(answered.seconds, 2),
     }
-
-
-def run(agent: Agent, question: str) -> Trajectory:
-    """The trajectory, also of a run that a budget ended."""
-    finished = None
-    try:
-        for event in agent.run(Task(question)):
-            if isinstance(event, Finished):
-                finished = event.trajectory
-    except BudgetExceeded:
-        pass  # the trajectory says so
-    assert finished is not None
-    return finished
 
 
 def summary(options: argparse.Namespace, outcomes: list[dict[str, Any]]) -> dict[str, Any]:
