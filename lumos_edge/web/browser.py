@@ -7,6 +7,7 @@ for goes through a `Gate`. Not covered: forms that a script sends without a subm
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import shutil
 import sys
@@ -21,6 +22,7 @@ from lumos_edge.errors import (
     HostNotAllowed,
     PageError,
     PageNotLoaded,
+    PageTooLarge,
     StalePage,
     ToolError,
     ToolTimeout,
@@ -28,7 +30,7 @@ from lumos_edge.errors import (
 from lumos_edge.web import names
 from lumos_edge.web.document import Document, Element, Operation
 from lumos_edge.web.frames import ERROR_PAGE, MARK, View, look, playwright_error, wait_until_quiet
-from lumos_edge.web.gate import Gate
+from lumos_edge.web.gate import MAX_BYTES, Gate
 from lumos_edge.web.names import clean, cut
 from lumos_edge.web.policy import Policy, host_and_port
 from lumos_edge.web.reading import read_document
@@ -39,6 +41,7 @@ T = TypeVar("T")
 
 _PROGRAMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome", "msedge")
 _CLICK_TIMEOUT_S = 5.0
+_LEAVE_TIMEOUT_S = 10.0
 _SETTLE_S = 5.0
 """Seconds that scripts may go on changing the page after an action before it is looked at as it is."""
 
@@ -67,10 +70,12 @@ class BrowserEnvironment:
         self._frame: Any = None  # that of the element that is used
         self._view = View({})
         self._silent: set[Any] = set()  # frames that did not answer
+        self._moved: set[Any] = set()  # frames that have another document since the action began
         self._pending: set[Any] = set()
         self._opened: list[Any] = []
         self._visited: list[str] = []
         self._visited_by_windows: list[str] = []
+        self._asking: Any = None  # the last request for the page or a document of the frame that is used
         self._n_pictures = 0
         self._picture = ""
 
@@ -80,7 +85,17 @@ class BrowserEnvironment:
 
     def act(self, operation: Operation, element: Element, text: str) -> None:
         """See `Environment.act`."""
-        self._run(self._act(operation, element, text))
+        try:
+            self._run(self._act(operation, element, text))
+        except ToolTimeout:
+            if self._page and self._page.main_frame in self._moved:
+                self._leave()
+            raise
+
+    def _leave(self) -> None:
+        """Go back from a page that does not come to rest."""
+        with contextlib.suppress(ToolError):  # it may stay, and so do the time limits of what is done next
+            self._run(self._page.go_back(wait_until="domcontentloaded"), _LEAVE_TIMEOUT_S)
 
     def close(self) -> None:
         """End the browser."""
@@ -96,9 +111,9 @@ class BrowserEnvironment:
             self._loop.close()
             self._gate.close()
 
-    def _run(self, work: Coroutine[Any, Any, T]) -> T:
+    def _run(self, work: Coroutine[Any, Any, T], timeout_s: float | None = None) -> T:
         """What the browser's thread makes of it. Raises ToolTimeout, PageNotLoaded, and typed errors as they are."""
-        limited = asyncio.wait_for(work, TIMEOUT_S)
+        limited = asyncio.wait_for(work, timeout_s or TIMEOUT_S)
         try:
             return asyncio.run_coroutine_threadsafe(limited, self._loop).result()
         except (asyncio.TimeoutError, TimeoutError) as error:
@@ -147,6 +162,7 @@ class BrowserEnvironment:
         page.on("framenavigated", self._hear)
 
     def _hear(self, frame: Any) -> None:
+        self._moved.add(frame)
         self._silent.discard(frame)  # its new document may answer
 
     @property
@@ -166,6 +182,7 @@ class BrowserEnvironment:
             frame = _frame(request)
             if frame in self._used_frames:
                 self._visited.append(request.url)
+                self._asking = request
             elif frame is None or frame.parent_frame is None:
                 self._visited_by_windows.append(request.url)
 
@@ -205,7 +222,7 @@ class BrowserEnvironment:
         """Do what may lead to another page, and wait for it. Raises HostNotAllowed, PageNotLoaded."""
         before = self._page
         # What was asked for before has had its time.
-        for found in (self._pending, self._opened, self._visited, self._visited_by_windows):
+        for found in (self._pending, self._opened, self._visited, self._visited_by_windows, self._moved):
             found.clear()
         try:
             await self._finish(work)
@@ -227,6 +244,9 @@ class BrowserEnvironment:
         self._raise_refusal()
         if any(frame.url.startswith(ERROR_PAGE) for frame in self._used_frames):
             raise PageNotLoaded(f"{self._asked[-1]} did not answer")
+        if self._visited:
+            self._raise_failure()
+            await look(self._page, self._silent)  # one that is too large is left again
 
     @property
     def _asked(self) -> list[str]:
@@ -247,9 +267,9 @@ class BrowserEnvironment:
         if self._page is not before:
             await self._page.close()
             self._page = before
-        elif self._page.url.startswith(ERROR_PAGE):
-            await self._page.go_back()
-        elif self._frame.url.startswith(ERROR_PAGE):
+        elif self._page.main_frame in self._moved:
+            await self._page.go_back(wait_until="domcontentloaded")
+        elif self._frame in self._moved:
             await self._page.evaluate("history.back()")  # Playwright waits for a page, and this is of a frame
             await self._settle()
 
@@ -260,11 +280,20 @@ class BrowserEnvironment:
             if refusal:
                 raise refusal
 
+    def _raise_failure(self) -> None:
+        url, failure = self._asking.url, self._asking.failure
+        if url in self._gate.cut_off:
+            raise PageTooLarge(f"{url} has more than {MAX_BYTES:,} bytes")
+        if failure:
+            raise PageNotLoaded(f"{url} gave no page: {failure}")
+
     async def _settle(self) -> None:
         """Wait for the pages, scripts and data that were asked for, and until the page stays as it is."""
         until = time.monotonic() + _SETTLE_S
         while True:
             await asyncio.sleep(0.05)
+            if self._visited and self._asking.failure:
+                return
             is_navigating = any(map(self._is_of_page, self._pending))
             if is_navigating or (self._pending and time.monotonic() < until):
                 continue

@@ -19,14 +19,22 @@ from lumos_edge.web.transport import connect
 
 _MAX_HEAD = 1 << 16
 _IDLE_S = 60.0
+MAX_BYTES = 10_000_000
+"""Of one answer; the rest of a longer one does not come. Twice of what is read of a page."""
+
+_MAX_TUNNEL_BYTES = 20 * MAX_BYTES
+"""Of all answers through one TLS connection, which cannot be told apart."""
 
 
 class Gate:
-    """A running proxy. `refused` says why for each host and port that could not be connected to."""
+    """A running proxy. `refused` says why for each host and port that could not be connected to; `cut_off` are the
+    addresses whose answers were too long.
+    """
 
     def __init__(self, policy: Policy) -> None:
         self.policy = policy
         self.refused: dict[tuple[str, int], ToolError] = {}
+        self.cut_off: set[str] = set()
         handler = type("Handler", (_Handler,), {"gate": self})
         self._server = ThreadingTCPServer(("127.0.0.1", 0), handler)
         self._server.daemon_threads = True
@@ -75,6 +83,7 @@ class _Handler(StreamRequestHandler):
         is_tunnel = method == "CONNECT"
         try:
             host, port = host_and_port(f"https://{target}" if is_tunnel else target)
+            self.gate.cut_off.discard(target)
             server = self.gate.connect(host, port)
         except (HostNotAllowed, PageNotLoaded):
             # 204: the browser stays on the page where it is. A tunnel that is refused has no such answer.
@@ -86,7 +95,9 @@ class _Handler(StreamRequestHandler):
                 self.wfile.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
             else:
                 server.sendall(_own_head(method, target, version, rest))
-            _relay(self.connection, server)
+            limit = _MAX_TUNNEL_BYTES if is_tunnel else MAX_BYTES
+            if not _relay(self.connection, server, limit):
+                self.gate.cut_off.add(target)
 
 
 def _own_head(method: str, target: str, version: str, rest: bytes) -> bytes:
@@ -96,16 +107,18 @@ def _own_head(method: str, target: str, version: str, rest: bytes) -> bytes:
     return f"{method} {path} {version}\r\nConnection: close\r\n".encode("latin-1") + b"\r\n".join(kept)
 
 
-def _relay(browser: socket.socket, server: socket.socket) -> None:
-    """Hand on what each says to the other, until one of them ends or nothing comes for a minute."""
+def _relay(browser: socket.socket, server: socket.socket, max_bytes: int) -> bool:
+    """Hand on what each says to the other, until one ends; False if the server says too much."""
     with selectors.DefaultSelector() as selector:
         selector.register(browser, selectors.EVENT_READ, server)
         selector.register(server, selectors.EVENT_READ, browser)
-        while ready := selector.select(_IDLE_S):
+        while max_bytes > 0 and (ready := selector.select(_IDLE_S)):
             for key, _ in ready:
                 source = key.fileobj
                 assert isinstance(source, socket.socket)
                 content = source.recv(1 << 16)
                 if not content:
-                    return
+                    return True
                 key.data.sendall(content)
+                max_bytes -= len(content) if source is server else 0
+    return max_bytes > 0

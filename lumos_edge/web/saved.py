@@ -18,6 +18,9 @@ from lumos_edge.web.policy import Policy, file_of
 from lumos_edge.web.reading import MAX_HTML_BYTES
 from lumos_edge.web.transport import Request, Response, decode
 
+MAX_ARCHIVE_BYTES = 200_000_000
+"""A longer archive is refused: it is read into memory."""
+
 _MAX_REDIRECTS = 10
 
 
@@ -62,8 +65,10 @@ class ArchiveTransport:
     def open(cls, path: Path) -> ArchiveTransport:
         """The pages of a HAR file; raises PageError."""
         try:
+            if path.stat().st_size > MAX_ARCHIVE_BYTES:
+                raise PageError(f"{path} has more than {MAX_ARCHIVE_BYTES:,} bytes")
             recorded = list(_pages(json.loads(path.read_bytes())["log"]["entries"]))
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise PageError(f"{path} is no HTTP archive (HAR): {type(error).__name__}: {error}") from error
         if not recorded:
             raise PageError(f"{path} has no page of HTML")
