@@ -83,8 +83,10 @@ class LlamaEngine:
         return adapter
 
     def _vision(self, projector: Path) -> Vision:
-        from lumos_edge.engine.vision import Vision
-
+        try:
+            from lumos_edge.engine.vision import Vision
+        except OSError as error:  # a build with LLAVA_BUILD=OFF has no libmtmd
+            raise EngineError(f"this build of llama-cpp-python sees no pictures: {error}") from error
         return Vision(self.model, projector, self._pace.n_threads_prefill)
 
     def set_prefix(

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import builtins
 import ctypes
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import llama_cpp
@@ -326,6 +328,22 @@ def test_a_model_without_the_family_s_tokens(files: Path) -> None:
     with pytest.raises(EngineError, match="lacks a token that smolvlm-mmproj"):
         answer(engine, asked(picture(files)))
     engine.close()
+
+
+def test_a_binding_that_was_built_without_mtmd(files: Path) -> None:
+    missing = FileNotFoundError("Shared library with base name 'mtmd' not found")
+    really = builtins.__import__
+
+    def without(name: str, *arguments: Any) -> Any:
+        if name == "lumos_edge.engine.vision":
+            raise missing
+        return really(name, *arguments)
+
+    with (
+        mock.patch("builtins.__import__", without),
+        pytest.raises(EngineError, match="this build of llama-cpp-python sees no pictures: Shared library"),
+    ):
+        opened(files)
 
 
 @pytest.mark.parametrize(
