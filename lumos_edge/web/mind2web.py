@@ -73,7 +73,7 @@ def read_tasks(path: Path) -> Iterator[RecordedTask]:
     """The tasks of a file, one after the other. Raises PageError with the number of the task at fault."""
     try:
         tasks = json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise PageError(f"{path} is no Mind2Web file: {error}") from error
     if not isinstance(tasks, list):
         raise PageError(f"{path} is no Mind2Web file: expected a list of tasks")

@@ -1,11 +1,13 @@
 """A small shop on this machine: search, filters, basket, login, a date picker, and a part that only a script shows.
 
-All of it but that part works without scripts, so that a page is the same in a browser and out of it.
+All of it but the offers works without scripts, so that a page is the same in a browser and out of it: the calendar's
+days are made by a script where one runs, and stand in `noscript` where none does.
 """
 
 from __future__ import annotations
 
 import html
+import json
 import secrets
 import threading
 from collections.abc import Callable
@@ -211,6 +213,17 @@ def _delivery(session: Session, fields: dict[str, str]) -> tuple[str, str]:
         f'<label>Week day <select name="day">{days}</select></label>'
         '<label>Or a date <input type="date" name="date"></label>'
         '<label>Note <textarea name="note"></textarea></label><button>Save day</button></form>'
+        '<a href="/calendar">Calendar</a>'
+    )
+
+
+def _calendar(session: Session, fields: dict[str, str]) -> tuple[str, str]:
+    days = "".join(
+        f'<button name="date" value="2026-12-{day:02}">{day} December</button>' for day in range(1, 32)
+    )
+    return "Calendar", (
+        f'<form aria-label="calendar" method="post" action="/delivery"><div id="days"></div><noscript>{days}</noscript>'
+        f'</form><script>document.getElementById("days").innerHTML = {json.dumps(days)};</script>'
     )
 
 
@@ -252,5 +265,6 @@ _ROUTES: dict[tuple[str, str], Callable[[Session, dict[str, str]], tuple[str, st
     ("POST", "/login"): _do_login,
     ("GET", "/delivery"): _delivery,
     ("POST", "/delivery"): _do_delivery,
+    ("GET", "/calendar"): _calendar,
     ("GET", "/offers"): _offers,
 }

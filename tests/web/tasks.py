@@ -1,4 +1,4 @@
-"""Ten tasks in the shop, each as the actions that a grounder writes, and what the last page says."""
+"""Eleven tasks in the shop, each as the actions that a grounder writes, and what the last page says."""
 
 from __future__ import annotations
 
@@ -85,6 +85,14 @@ TASKS: dict[str, tuple[tuple[str, ...], str]] = {
             "CLICK(Env, QUERY: delivery day)",
             "TYPE(R1, QUERY: Type the date, TEXT: 2026-12-24)",
             "CLICK(R2, QUERY: Save day)",
+        ),
+        "Delivered on 2026-12-24",
+    ),
+    "pick a day that a script shows": (
+        (
+            "CLICK(Env, QUERY: delivery day)",
+            "CLICK(R1, QUERY: Open the calendar)",
+            "CLICK(R2, QUERY: Pick 24 December)",
         ),
         "Delivered on 2026-12-24",
     ),
