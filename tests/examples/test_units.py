@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from lumos_edge.actions import parse_actions
 from lumos_edge.executor import Executor
 from lumos_edge.grammar import actions_grammar
 from lumos_edge.resources import config_folder
@@ -53,9 +54,12 @@ def lumos_edge(*arguments: object) -> str:
     ).stdout
 
 
-def test_it_is_fifteen_lines() -> None:
-    code = [line for line in FILE.read_text().splitlines() if line.strip()]
-    assert len(code[1:]) <= 15  # without the docstring
+def test_its_example_is_right_and_the_file_is_short() -> None:
+    (example,) = Toolbox.of_packs([FILE]).examples
+    ((_, text, result),) = example.solution
+    (action,) = parse_actions(text)
+    assert str(Executor(Toolbox.of_packs([FILE])).execute(action, {}, Task("?"))) == result
+    assert len([line for line in FILE.read_text().splitlines() if line.strip()]) == 14
 
 
 def test_it_is_a_pack_like_the_built_in_ones(tmp_path: Path) -> None:
