@@ -119,4 +119,4 @@ def test_the_135m_model_chooses_better_than_chance(nano_path: Path) -> None:
         for question in questions
     )
     engine.close()
-    assert n_right >= 8
+    assert n_right >= 9  # 11 on x86-64
