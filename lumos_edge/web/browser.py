@@ -42,6 +42,7 @@ T = TypeVar("T")
 _PROGRAMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome", "msedge")
 _CLICK_TIMEOUT_S = 5.0
 _LEAVE_TIMEOUT_S = 10.0
+_ERROR_PAGE_S = 1.0
 _SETTLE_S = 5.0
 """Seconds that scripts may go on changing the page after an action before it is looked at as it is."""
 
@@ -269,8 +270,20 @@ class BrowserEnvironment:
             self._page = before
         elif self._page.main_frame in self._moved:
             await self._page.go_back(wait_until="domcontentloaded")
-        elif self._frame in self._moved:
-            await self._page.evaluate("history.back()")  # Playwright waits for a page, and this is of a frame
+        elif self._visited and self._frame != self._page.main_frame:
+            await self._go_back_in_frame()
+
+    async def _go_back_in_frame(self) -> None:
+        def is_it(frame: Any) -> bool:
+            return bool(frame == self._frame)
+
+        if self._frame not in self._moved:  # Chromium's own page of an error may still be coming
+            with contextlib.suppress(playwright_error()):
+                await self._page.wait_for_event("framenavigated", is_it, timeout=1000 * _ERROR_PAGE_S)
+        if self._frame in self._moved:
+            # `go_back` would wait for another page.
+            async with self._page.expect_event("framenavigated", is_it):
+                await self._page.evaluate("history.back()")
             await self._settle()
 
     def _raise_refusal(self) -> None:
