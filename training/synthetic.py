@@ -58,6 +58,7 @@ class Words:
     items: tuple[str, ...]
     places: tuple[str, ...]
     numbers: tuple[str, ...]
+    tens: tuple[str, ...]
     adjectives: tuple[str, ...]
     people: tuple[str, ...]
     openings: tuple[str, ...]
@@ -121,9 +122,14 @@ def _capitalized(sentence: str) -> str:
 
 
 def _spelled(number: str, words: Words, rng: random.Random) -> str:
-    """Some small numbers in words."""
-    is_small = int(number) < len(words.numbers)
-    return words.numbers[int(number)] if is_small and rng.random() < _SPELLED_SHARE else number
+    """Some numbers below a hundred in words."""
+    value = int(number)
+    if value >= 100 or rng.random() >= _SPELLED_SHARE:
+        return number
+    if value < len(words.numbers):
+        return words.numbers[value]
+    ten, one = words.tens[value // 10 - 2], value % 10
+    return f"{ten}-{words.numbers[one]}" if one else ten
 
 
 def _drawn(words: Words, rng: random.Random) -> dict[str, str]:

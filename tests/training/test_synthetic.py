@@ -25,6 +25,15 @@ def test_every_slot_is_filled() -> None:
         assert not re.search(r"[{}]", text), problem
 
 
+def test_numbers_below_a_hundred_stand_in_words_too() -> None:
+    text = " ".join(problem.question.lower() for problem in islice(generate(0), 1000))
+    written = set(re.findall(r"\b(?:twen|thir|for|fif|six|seven|eigh|nine)ty(?:-\w+)?", text))
+    assert {"thirty", "fifty"} <= written
+    ones = {word.partition("-")[2] for word in written}
+    assert ones <= {"", *read_schemas()[0].numbers[1:10]}
+    assert len(ones) > 5
+
+
 def test_all_schemas_come_up_and_execute() -> None:
     toolbox = Toolbox.of_packs(["maths"])
     annotator = Annotator(toolbox)
