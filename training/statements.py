@@ -97,21 +97,26 @@ def _described(query: exp.Query) -> str:
 
 def _tables(query: exp.Select) -> list[str]:
     first = query.args.get("from") or query.args["from_"]
-    return [_text(table) for table in (first.this, *(join.this for join in query.args.get("joins") or ()))]
+    return [
+        statement_text(table)
+        for table in (first.this, *(join.this for join in query.args.get("joins") or ()))
+    ]
 
 
 def _order(order: exp.Order, limit: exp.Limit | None) -> str:
     keys = _joined(
         [f"{_noun(key.this)}{' descending' if key.args.get('desc') else ''}" for key in order.expressions]
     )
-    return f"and take the first {_text(limit.expression)} by {keys}" if limit else f"ordered by {keys}"
+    return (
+        f"and take the first {statement_text(limit.expression)} by {keys}" if limit else f"ordered by {keys}"
+    )
 
 
 def _condition(condition: exp.Expression) -> str:
     """As SQL has it, with a query inside in words."""
     text = statement_text(condition)
     for inner in condition.find_all(exp.Select):  # the outermost first
-        text = text.replace(f"({_text(inner)})", f"({_described(inner)})")
+        text = text.replace(f"({statement_text(inner)})", f"({_described(inner)})")
     return text.replace(" AND ", " and ").replace(" OR ", " or ")
 
 
@@ -119,16 +124,16 @@ def _noun(item: exp.Expression) -> str:
     if isinstance(item, exp.Count):
         counted = item.this
         if isinstance(counted, exp.Distinct):
-            return f"the number of distinct {_joined([_text(e) for e in counted.expressions])}"
-        return "the number of rows" if isinstance(counted, exp.Star) else f"the number of {_text(counted)}"
+            return f"the number of distinct {_joined([statement_text(e) for e in counted.expressions])}"
+        return (
+            "the number of rows"
+            if isinstance(counted, exp.Star)
+            else f"the number of {statement_text(counted)}"
+        )
     for kind, words in _AGGREGATES:
         if isinstance(item, kind):
             return words.format(_noun(item.this))
-    return "all columns" if isinstance(item, exp.Star) else _text(item)
-
-
-def _text(expression: exp.Expression) -> str:
-    return expression.sql(dialect="sqlite", comments=False).replace("<>", "!=")
+    return "all columns" if isinstance(item, exp.Star) else statement_text(item)
 
 
 def _joined(texts: Sequence[str]) -> str:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from typing import Any, Protocol
+from typing import Any
 
 import sqlalchemy
 import sqlglot
@@ -60,7 +60,10 @@ class ServerDatabase(Database):
         if not schema.tables:
             raise DatabaseError(f"{address!r} has no table that a statement can name")
         database = cls(schema, engine)
-        database._translate("SELECT 1")  # an engine that sqlglot has no words for is refused at once
+        try:
+            database._translate("SELECT 1")
+        except ToolError as error:  # sqlglot has no words for it
+            raise DatabaseError(f"{address!r} cannot be asked: {error}") from error
         return database
 
     def select(self, statement: str, *, timeout_s: float = TIMEOUT_S, max_rows: int = MAX_ROWS) -> Rows:
@@ -107,11 +110,7 @@ def _address(url: str) -> URL:
         raise DatabaseError(f"expected a URL such as postgresql+psycopg://user@host/name: {error}") from error
 
 
-class _HasOriginal(Protocol):
-    orig: BaseException | None
-
-
-def _reason(error: Exception | _HasOriginal) -> str:
+def _reason(error: Exception) -> str:
     """The driver's own words, on one line; SQLAlchemy's have the statement and an address to read on at."""
     return " ".join(str(getattr(error, "orig", None) or error).split())
 

@@ -14,6 +14,7 @@ import pytest
 import sqlalchemy
 
 from lumos_edge.errors import ActionError, DatabaseError, ToolError, ToolTimeout
+from lumos_edge.sql import server
 from lumos_edge.sql.database import Database, cell
 from lumos_edge.sql.schema import Reference
 from lumos_edge.sql.server import ServerDatabase
@@ -144,3 +145,11 @@ def test_a_url_that_leads_nowhere_is_said_without_its_password(url: str, message
     with pytest.raises(DatabaseError, match=message) as raised:
         ServerDatabase.connect(url)
     assert "me:secret" not in str(raised.value)
+
+
+def test_an_engine_that_no_statement_can_be_made_for_is_refused(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(server._GLOT_NAMES, "postgresql", "firebird")
+    with pytest.raises(DatabaseError, match="cannot be asked: no statement for firebird can be made"):
+        ServerDatabase.connect(url)
