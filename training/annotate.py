@@ -170,13 +170,23 @@ def intercode(file: Path, tally: Tally) -> Iterator[Annotation]:
     """InterCode's tasks whose gold query is in our language; as `training.intercode` writes them."""
     for number, line in enumerate(read_lines(file), 1):
         try:
-            task = json.loads(line)
-            annotator = sql_annotator(file.parent / task["db"])
-            query = read_statement(task["sql"], schema_of(annotator))
-            solution = [(describe(query), f"R1 = SQL({statement_text(query)})")]
-            yield annotator.annotate("intercode", f"intercode-{number}", task["question"], solution, None)
+            yield _intercode_task(line, f"intercode-{number}", file.parent)
         except RejectedItemError as error:
             tally.reject("intercode", f"line {number}", error)
+
+
+def _intercode_task(line: str, item_id: str, folder: Path) -> Annotation:
+    try:
+        task = json.loads(line)
+        question, sql, database = str(task["question"]), str(task["sql"]), folder / task["db"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise RejectedItemError(
+            "broken line", f"expected question, sql and db as JSON, found {line[:60]!r}"
+        ) from error
+    annotator = sql_annotator(database)
+    query = read_statement(sql, schema_of(annotator))
+    solution = [(describe(query), f"R1 = SQL({statement_text(query)})")]
+    return annotator.annotate("intercode", item_id, question, solution, None)
 
 
 def write_conversations(annotations: list[Annotation], folder: Path) -> None:

@@ -16,6 +16,7 @@ from sqlglot import exp
 from sqlglot.errors import SqlglotError
 from sqlglot.optimizer.scope import Scope, traverse_scope
 
+from lumos_edge.errors import DatabaseError
 from lumos_edge.sql.database import Database
 from lumos_edge.sql.names import spell
 from lumos_edge.sql.schema import Schema
@@ -38,8 +39,11 @@ _SET_OPERATIONS = (
 
 @functools.cache
 def sql_annotator(path: Path) -> Annotator:
-    """The annotator of questions to a database. Raises DatabaseError."""
-    return Annotator(Toolbox.of_packs(["sql"], [Database.open(path)]))
+    """The annotator of questions to a database. Raises RejectedItemError where there is none."""
+    try:
+        return Annotator(Toolbox.of_packs(["sql"], [Database.open(path)]))
+    except DatabaseError as error:
+        raise RejectedItemError("no database", str(error)) from error
 
 
 def schema_of(annotator: Annotator) -> Schema:

@@ -91,13 +91,18 @@ def test_tasks_become_conversations_that_know_their_database(
             "hardness": "easy",
         },
         {"question": "Whose?", "db": file.name, "sql": "SELECT x FROM y", "hardness": "easy"},
+        {"question": "Where?", "db": "none.sqlite", "sql": "SELECT 1", "hardness": "easy"},
+        {"question": "Broken?"},
     ]
     (tmp_path / "tasks.jsonl").write_text("\n".join(map(json.dumps, tasks)))
     monkeypatch.setattr(
         sys, "argv", ["annotate", "--intercode", str(tmp_path / "tasks.jsonl"), "-o", str(tmp_path / "out")]
     )
     main()
-    assert "intercode line 2: derived or repeated table" in capsys.readouterr().err
+    named = capsys.readouterr().err
+    assert "intercode line 2: derived or repeated table" in named
+    assert "intercode line 3: no database" in named
+    assert "intercode line 4: broken line" in named
     (line,) = (tmp_path / "out" / "grounder_onetime.jsonl").read_text().splitlines()
     entry = json.loads(line)
     assert entry["db"] == str(file)
