@@ -20,21 +20,16 @@ from lumos_edge.templates import ChatTemplate, FewshotTemplate, LumosTemplate, P
 from lumos_edge.toolbox import Toolbox
 from lumos_edge.trace import of_records, record, replay, replay_live
 from lumos_edge.trajectory import Task, Trajectory
+from tests.cli.conftest import CHAT_TEMPLATE
 from tests.engine.seeing import write_picture, write_projector, write_seeing_model
 from tests.scripted import ScriptedEngine
 
-CHATML = """
-{%- for message in messages -%}
-<|im_start|>{{ message.role }}
-{{ message.content }}<|im_end|>
-{% endfor -%}
-{%- if add_generation_prompt -%}<|im_start|>assistant
-{% endif -%}
-"""
 QUESTION = "What pulls the cart? There're some choices: A. goat, B. horse, C. mule, D. tractor."
 LUMOS = LumosTemplate("eval", "", "")
 FEWSHOT = FewshotTemplate(
-    ChatTemplate.of_vocabulary(CHATML, bos="", eos="", is_control=lambda text: text.startswith("<|im_"))
+    ChatTemplate.of_vocabulary(
+        CHAT_TEMPLATE, bos="", eos="", is_control=lambda text: text.startswith("<|im_")
+    )
 )
 RUN = (
     "Answer: A cart on a field road.",
@@ -153,7 +148,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_seeing_model(
         folder / "llava.gguf",
         "llava",
-        chat_template=CHATML,
+        chat_template=CHAT_TEMPLATE,
         n_ctx=16384,
         metadata={"lumos.template": "lumos-eval"},
     )
